@@ -1,0 +1,144 @@
+"""Every failure a user can meet, with its exit code.
+
+In: a message, a hint, and for recipes a place. Out: exceptions that the command line prints.
+Nothing here prints, and nothing below the command line turns one of these into text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OK, RECIPE, USAGE, ENVIRONMENT, MISMATCH, TRAINING, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic:
+    """One thing wrong at one place of a file.
+
+    `line` and `column` count from 1; 0 means that the file as a whole is meant. `excerpt` is the
+    text of that line, `width` how many characters the caret underlines.
+    """
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+    excerpt: str = ""
+    width: int = 1
+
+    def render(self) -> str:
+        """The diagnostic as text: place, message, the line with a caret, the hint."""
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        lines = [f"{place}: error: {self.message}"]
+        if self.line and self.excerpt:
+            gutter = f"{self.line:>5} | "
+            # A tab before the caret keeps its width, whatever the terminal's tab stops are.
+            lead = "".join("\t" if c == "\t" else " " for c in self.excerpt[: self.column - 1])
+            caret = "^" * max(1, min(self.width, len(self.excerpt) - self.column + 1))
+            lines += [f"{gutter}{self.excerpt}", f"{' ' * (len(gutter) - 2)}| {lead}{caret}"]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+    def to_plain(self) -> dict[str, object]:
+        """The diagnostic as `--json` prints it."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+
+class RecipecError(Exception):
+    """Base of every error that a user can meet."""
+
+    exit_code = ENVIRONMENT
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def render(self) -> str:
+        """The error as text for stderr."""
+        return f"error: {self.message}" + (f"\n  hint: {self.hint}" if self.hint else "")
+
+    def to_plain(self) -> dict[str, object]:
+        """The error as `--json` prints it."""
+        return {"error": self.message, "hint": self.hint, "exit_code": self.exit_code}
+
+
+class RecipeError(RecipecError):
+    """The recipe, or a file that it names, is wrong; holds every diagnostic found."""
+
+    exit_code = RECIPE
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = tuple(sorted(diagnostics, key=lambda d: (d.file, d.line, d.column)))
+        super().__init__("; ".join(d.message for d in self.diagnostics))
+
+    def render(self) -> str:
+        """All diagnostics, a blank line between them, and their count."""
+        count = len(self.diagnostics)
+        noun = "error" if count == 1 else "errors"
+        return "\n\n".join(d.render() for d in self.diagnostics) + f"\n\n{count} {noun}"
+
+    def to_plain(self) -> dict[str, object]:
+        """The diagnostics as `--json` prints them."""
+        return {
+            "error": "the recipe is wrong",
+            "diagnostics": [d.to_plain() for d in self.diagnostics],
+            "exit_code": self.exit_code,
+        }
+
+
+class StaleLock(RecipecError):
+    """`--locked` was asked for and the lock does not fit the recipe or its inputs."""
+
+    exit_code = RECIPE
+
+
+class UsageError(RecipecError):
+    """The command line itself is wrong."""
+
+    exit_code = USAGE
+
+
+class EnvironmentLacks(RecipecError):
+    """This machine lacks something: a tool, an engine, the network, disk space."""
+
+    exit_code = ENVIRONMENT
+
+
+class HashMismatch(RecipecError):
+    """Some bytes are not the bytes that were promised."""
+
+    exit_code = MISMATCH
+
+    def __init__(self, what: str, *, expected: str, found: str, hint: str = "") -> None:
+        super().__init__(f"{what}: expected {expected}, found {found}", hint=hint)
+        self.what = what
+        self.expected = expected
+        self.found = found
+
+
+class UnsafeInput(RecipecError):
+    """A wheel, a package or an archive holds something that must never be unpacked."""
+
+    exit_code = MISMATCH
+
+
+class TrainingFailed(RecipecError):
+    """The training script stopped with an error, or a gate did not hold."""
+
+    exit_code = TRAINING
+
+
+class Interrupted(RecipecError):
+    """The user or the platform asked a run to stop; its checkpoint is kept."""
+
+    exit_code = INTERRUPTED

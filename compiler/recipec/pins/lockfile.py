@@ -1,0 +1,132 @@
+"""The lock: every input of a recipe by hash, and the bytes expected to come of them.
+
+In: plain JSON. Out: frozen dataclasses, and back to the one JSON text of them. A lock names
+artefacts only: no host, no absolute path, no time of day. Nothing here reads disk or network.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import msgspec
+
+LOCK_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What the image runs on: the key of every wheel and package choice."""
+
+    os: str = "linux"
+    architecture: str = "amd64"
+    python: str = "3.11"
+    wheels: str = "x86_64-manylinux_2_28"
+    debian: str = "bookworm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """One Python wheel: `file` is its PEP 427 name, `size` in bytes."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deb:
+    """One Debian package: `file` is its name in the pool without folders, `size` in bytes."""
+
+    package: str
+    version: str
+    architecture: str
+    file: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """One file of the model, by its path relative to the model's folder."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model to tune: where it comes from, and its files in sorted order."""
+
+    source: str
+    commit: str | None = None
+    license: str | None = None
+    files: tuple[ModelFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """One data file: `path` relative to the project's root, `rows` examples."""
+
+    split: str
+    path: str
+    sha256: str
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedImage:
+    """The image that these inputs gave, with the compiler that made it."""
+
+    recipec: str
+    diff_ids: tuple[str, ...]
+    config: str
+    manifest: str
+    schema2: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedOutputs:
+    """What training gave: sha256 by path under the output folder, for one run id."""
+
+    run_id: str
+    hardware_class: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """Everything a build needs, by hash. All digests are `sha256:` and 64 hex digits."""
+
+    lock: int = LOCK_VERSION
+    recipe: str
+    recipe_digest: str
+    platform: Platform = field(default_factory=Platform)
+    uv: str
+    exclude_newer: str | None = None
+    layer_format: int
+    wheels: tuple[Wheel, ...]
+    debs: tuple[Deb, ...]
+    model: Model
+    data: tuple[DataFile, ...]
+    labels: tuple[str, ...] = ()
+    image: ExpectedImage | None = None
+    outputs: ExpectedOutputs | None = None
+
+
+def to_json(lock: Lock) -> bytes:
+    """The lock's text: keys in the order of the types, two spaces, a newline at the end."""
+    plain = msgspec.to_builtins(lock)
+    return (json.dumps(plain, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def from_json(data: bytes) -> Lock:
+    """A lock from its text. Raises ValueError with the path of what is wrong in it."""
+    try:
+        return msgspec.json.decode(data, type=Lock, strict=True)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error

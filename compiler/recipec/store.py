@@ -1,0 +1,257 @@
+"""The content-addressed store: bytes named by their sha256, and small records about them.
+
+In: bytes, files, streams, and JSON records under a kind and a key. Out: paths of blobs that are
+complete and verified, or nothing: a blob appears under its name by one rename, so a full disk or a
+kill leaves only a temporary file that the next command ignores. It never fetches anything.
+
+Layout under `RECIPEC_CACHE` (default: the platform's user cache folder):
+    blobs/sha256/HEX      wheels, packages, layers, configs, manifests; read-only
+    records/KIND/KEY.json what was found out once: layers by key, digests by file stat, ...
+    partial/HEX           downloads under way, resumed by whoever wants that digest
+    rootfs/               unpacked layers for the sandbox engine
+    tmp/                  files being written
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from recipec.errors import EnvironmentLacks, HashMismatch
+
+CHUNK = 1 << 20
+"""Bytes read or hashed at a time."""
+
+
+def sha256(data: bytes) -> str:
+    """The digest of `data`, as `sha256:` and 64 hex digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def canonical(value: object) -> bytes:
+    """The one JSON text of a plain value: sorted keys, no spaces, ASCII only.
+
+    Two equal values give equal bytes on every machine and Python version, so its digest is an
+    identity. Raises ValueError on NaN and infinities, which JSON does not have.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode("ascii")
+
+
+def default_root() -> Path:
+    """`RECIPEC_CACHE`, or the platform's user cache folder."""
+    given = os.environ.get("RECIPEC_CACHE")
+    if given:
+        return Path(given).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("recipec", appauthor=False)
+
+
+class Store:
+    """A content-addressed store in one folder; safe for many processes at once."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root if root is not None else default_root()
+        self._blobs = self.root / "blobs" / "sha256"
+
+    def path(self, digest: str) -> Path:
+        """Where the blob of `digest` is or would be."""
+        algorithm, _, value = digest.partition(":")
+        if algorithm != "sha256" or len(value) != 64 or set(value) - set("0123456789abcdef"):
+            raise HashMismatch("a digest", expected="sha256 and 64 hex digits", found=digest)
+        return self._blobs / value
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is complete in the store."""
+        return self.path(digest).is_file()
+
+    def read(self, digest: str) -> bytes:
+        """The bytes of a blob that is known to be small."""
+        return self.path(digest).read_bytes()
+
+    def add_bytes(self, data: bytes) -> str:
+        """Put `data` into the store; its digest."""
+        digest = sha256(data)
+        if not self.has(digest):
+            with self.writer() as blob:
+                blob.write(data)
+                blob.commit(digest)
+        return digest
+
+    def add_file(self, source: Path, *, expected: str | None = None) -> str:
+        """Copy a file into the store; its digest. Raises HashMismatch if it is not `expected`."""
+        with source.open("rb") as stream, self.writer() as blob:
+            while chunk := stream.read(CHUNK):
+                blob.write(chunk)
+            return blob.commit(expected, what=source.name)
+
+    def writer(self) -> BlobWriter:
+        """A file being written, which joins the store on `commit` and vanishes otherwise."""
+        return BlobWriter(self)
+
+    def verified(self, digest: str) -> bool:
+        """Whether the blob's bytes still have the digest they are filed under (reads them all)."""
+        return digest_of_file(self.path(digest)) == digest
+
+    def digests(self) -> Iterator[str]:
+        """Every complete blob, in sorted order."""
+        if self._blobs.is_dir():
+            for name in sorted(os.listdir(self._blobs)):  # noqa: PTH208 - names only, sorted
+                yield f"sha256:{name}"
+
+    def record(self, kind: str, key: str) -> Any | None:
+        """The record under `kind` and `key`, or None; a torn or foreign file counts as none."""
+        try:
+            return json.loads(self._record_path(kind, key).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def put_record(self, kind: str, key: str, value: object) -> None:
+        """Write a record, replacing an older one in one step."""
+        write_atomically(self._record_path(kind, key), canonical(value))
+
+    def _record_path(self, kind: str, key: str) -> Path:
+        name = key.removeprefix("sha256:")
+        if not name.isalnum():
+            name = hashlib.sha256(key.encode()).hexdigest()
+        return self.root / "records" / kind / f"{name}.json"
+
+    def digest_of(self, source: Path) -> str:
+        """The digest of a file outside the store, remembered by its path, size and times.
+
+        A file whose inode, size, mtime and ctime are unchanged is not read again. ctime cannot be
+        set by a program, so an edit that puts the old mtime back is still seen.
+        """
+        place = str(source.absolute())
+        about = source.stat()
+        stamp = [about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+        known = self.record("files", place)
+        if isinstance(known, dict) and known.get("stamp") == stamp:
+            return str(known["digest"])
+        digest = digest_of_file(source)
+        self.put_record("files", place, {"digest": digest, "stamp": stamp, "path": place})
+        return digest
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder inside the store, gone afterwards."""
+        folder = make_folder(self.root / "tmp")
+        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+
+
+class BlobWriter:
+    """One blob on its way into the store; hashes what passes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        self.size = 0
+
+    def __enter__(self) -> BlobWriter:
+        folder = make_folder(self._store.root / "tmp")
+        try:
+            handle, name = tempfile.mkstemp(dir=folder, prefix="blob-")
+        except OSError as error:
+            raise disk_error(error, folder) from error
+        self._path = Path(name)
+        self._file = os.fdopen(handle, "wb", buffering=CHUNK)
+        return self
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes. Raises EnvironmentLacks when the disk is full."""
+        assert self._file is not None
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise disk_error(error, self._store.root) from error
+        self._hash.update(data)
+        self.size += len(data)
+
+    def commit(self, expected: str | None = None, *, what: str = "a blob") -> str:
+        """Give the bytes their name. Raises HashMismatch if they are not `expected`."""
+        assert self._file is not None
+        assert self._path is not None
+        digest = "sha256:" + self._hash.hexdigest()
+        if expected is not None and digest != expected:
+            raise HashMismatch(what, expected=expected, found=digest)
+        try:
+            self._file.flush()
+            os.fchmod(self._file.fileno(), 0o444)
+            self._file.close()
+            target = self._store.path(digest)
+            make_folder(target.parent)
+            self._path.replace(target)
+        except OSError as error:
+            raise disk_error(error, self._store.root) from error
+        self._path = None
+        return digest
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def digest_of_file(source: Path) -> str:
+    """The digest of a file's bytes, read in full."""
+    with source.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder and its parents; a clear error instead of an OSError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    return folder
+
+
+def write_atomically(target: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file by way of a temporary one beside it: the old bytes or the new, never half."""
+    make_folder(target.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                os.fchmod(stream.fileno(), mode)
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise disk_error(error, target.parent) from error
+
+
+def disk_error(error: OSError, folder: Path) -> EnvironmentLacks:
+    """An OSError from writing, as something a user can act on."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return EnvironmentLacks(
+            f"the disk is full: {folder}",
+            hint="free some space, run `recipec cache gc`, or point RECIPEC_CACHE at another disk",
+        )
+    return EnvironmentLacks(
+        f"cannot write to {folder}: {error.strerror or error}",
+        hint="check the folder's owner and mode, or point RECIPEC_CACHE elsewhere",
+    )
