@@ -1,0 +1,1 @@
+"""From a plan to the bundle: scripts, run.json, DVC stages."""

@@ -1,0 +1,1 @@
+"""From a lock and a bundle to blobs: layers, config, manifests, layout."""

@@ -1,0 +1,1 @@
+"""From a recipe to its lock: every input by hash, and the bytes themselves."""

@@ -1,0 +1,1 @@
+"""From a recipe and its lock to every number that training uses."""

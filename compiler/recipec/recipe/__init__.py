@@ -1,0 +1,1 @@
+"""From bytes to a checked recipe, or all that is wrong with it."""
