@@ -1,1 +1,1 @@
-"""What is known of the field: support table, stacks, hardware, packages. Data files and their readers."""
+"""What is known of the field: data files and their readers."""

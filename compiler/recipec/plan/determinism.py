@@ -1,0 +1,36 @@
+"""What pins the bytes of a run: variables set before torch is imported, and the hardware class.
+
+Measured in docs/reproducibility.md. Pure.
+"""
+
+from __future__ import annotations
+
+PORTABLE_CLASS = "cpu-x86-64-v3-portable"
+"""Any x86-64 CPU with AVX2 and FMA: AMD or Intel, with or without AVX-512."""
+
+LOCAL_CLASS = "cpu-x86-64"
+"""CPUs as they are: the run adds the vendor and the instruction set it found."""
+
+
+def hardware_class_of(reproducibility: str) -> str:
+    """The hardware class whose machines give equal bytes, as far as it is known beforehand."""
+    return PORTABLE_CLASS if reproducibility == "portable" else LOCAL_CLASS
+
+
+def environment_of(reproducibility: str, threads: int) -> tuple[tuple[str, str], ...]:
+    """The variables of a run, sorted by name."""
+    variables = {
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_DYNAMIC": "FALSE",
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONHASHSEED": "0",
+    }
+    if reproducibility == "portable":
+        # One code path on every x86-64-v3 CPU, in each of the three libraries that choose one.
+        variables |= {
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "MKL_CBWR": "COMPATIBLE",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+        }
+    return tuple(sorted(variables.items()))

@@ -1,0 +1,312 @@
+"""Pass: plan. A recipe, its lock and the model's facts in; every number with its reason out.
+
+Pure: it reads no file and asks no machine, so the same inputs plan the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from recipec.catalog import support
+from recipec.pins.lockfile import Lock
+from recipec.plan.determinism import environment_of, hardware_class_of
+from recipec.plan.plan import Decision, Origin, Plan, Settings
+from recipec.recipe.schema import Recipe
+
+T = TypeVar("T")
+
+_FULL_RATE, _LORA_RATE = 5.0e-5, 3.0e-4
+_SOURCE_TOKENS, _TARGET_TOKENS, _TEXT_TOKENS = 512, 128, 512
+
+
+@dataclass(kw_only=True)
+class _Ledger:
+    """Collects decisions while they are made."""
+
+    decisions: list[Decision] = field(default_factory=list)
+
+    def choose(self, key: str, given: T | None, default: T, reason: str, unit: str = "") -> T:
+        """The recipe's value, or the default with its reason."""
+        if given is not None:
+            self.note(key, given, "the recipe says so", unit, "recipe")
+            return given
+        self.note(key, default, reason, unit, "default")
+        return default
+
+    def note(
+        self, key: str, value: T, reason: str, unit: str = "", origin: Origin = "derived"
+    ) -> T:
+        """A value that follows from others."""
+        self.decisions.append(
+            Decision(key=key, value=value, unit=unit, origin=origin, reason=reason)
+        )
+        return value
+
+
+def make_plan(
+    recipe: Recipe, lock: Lock, *, family: str, model_type: str, config: Mapping[str, Any]
+) -> Plan:
+    """Decide everything that the recipe left open; `config` is the model's config.json."""
+    ledger = _Ledger()
+    training, evaluation = recipe.training, recipe.evaluation
+    rows = {file.split: file.rows for file in lock.data}
+    facts = support.tasks()[recipe.task.type]
+    fields = _fields(recipe, facts.fields, ledger)
+    method = _method(recipe, model_type, ledger)
+    batch = _batches(recipe, rows["train"], ledger)
+    lengths = _lengths(recipe, config, facts.fields, ledger)
+    rate = ledger.choose(
+        "training.learning_rate",
+        training.learning_rate,
+        _FULL_RATE if recipe.method.type == "full" else _LORA_RATE,
+        "the upper end of what BERT's authors tried for full fine-tuning (arXiv:1810.04805, A.3)"
+        if recipe.method.type == "full"
+        else "adapters are trained at several times the rate of full fine-tuning",
+    )
+    ratio = ledger.choose(
+        "training.warmup_ratio", training.warmup_ratio, 0.06, "RoBERTa's share (arXiv:1907.11692)"
+    )
+    total = batch["total_steps"]
+    warmup = ledger.note(
+        "training.warmup_steps",
+        min(math.ceil(ratio * total), total),
+        f"{ratio:g} of {total} steps",
+        "steps",
+    )
+    mode = ledger.choose(
+        "reproducibility",
+        recipe.reproducibility,
+        "portable",
+        "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
+    )
+    metrics = tuple(
+        ledger.choose(
+            "evaluation.metrics",
+            evaluation.metrics,
+            list(facts.metrics),
+            f"the usual ones for {recipe.task.type}; the loss is always measured",
+        )
+    )
+    settings = Settings(
+        name=recipe.name,
+        domain=recipe.domain.name,
+        task=recipe.task.type,
+        family=family,
+        model_type=model_type,
+        model_source=recipe.architecture.model,
+        model_commit=lock.model.commit,
+        model_license=lock.model.license,
+        attention=ledger.note(
+            "architecture.attention", recipe.architecture.attention, "exact, and fast on CPUs"
+        ),
+        dropout=recipe.architecture.dropout,
+        **fields,
+        labels=lock.labels,
+        prefix=recipe.task.prefix,
+        **method,
+        **batch,
+        **lengths,
+        warmup_steps=warmup,
+        learning_rate=rate,
+        schedule=ledger.note("training.schedule", training.schedule, "after warmup"),
+        weight_decay=ledger.note(
+            "training.weight_decay", training.weight_decay, "AdamW; biases and norms are exempt"
+        ),
+        max_grad_norm=ledger.note(
+            "training.max_grad_norm", training.max_grad_norm, "global norm; 0 never clips"
+        ),
+        label_smoothing=training.label_smoothing,
+        seed=ledger.note("training.seed", training.seed, "everything random follows from it"),
+        log_every=ledger.choose(
+            "training.log_every",
+            training.log_every,
+            max(1, total // 100),
+            "about a hundred lines of history",
+            "steps",
+        ),
+        checkpoint_every=ledger.choose(
+            "training.checkpoint_every",
+            training.checkpoint_every,
+            max(1, min(500, total // 5)),
+            "a kill loses at most a fifth of the run or 500 steps",
+            "steps",
+        ),
+        evaluation_batch_size=ledger.choose(
+            "evaluation.batch_size",
+            evaluation.batch_size,
+            min(2 * batch["micro_batch_size"], 64),
+            "no gradients: twice the rows of training fit",
+            "rows",
+        ),
+        num_beams=evaluation.num_beams,
+        metrics=metrics,
+        gates_at_least=tuple(sorted(evaluation.at_least.items())),
+        gates_at_most=tuple(sorted(evaluation.at_most.items())),
+        train_rows=rows["train"],
+        validation_rows=rows.get("validation", 0),
+        test_rows=rows.get("test", 0),
+        threads=ledger.note(
+            "hardware.threads", recipe.hardware.threads, "it changes the bytes, so it is pinned"
+        ),
+        world_size=1,
+        reproducibility=mode,
+        hardware_class=ledger.note(
+            "hardware.class", hardware_class_of(mode), "the same class gives the same bytes"
+        ),
+        environment=environment_of(mode, recipe.hardware.threads),
+    )
+    return Plan(settings=settings, decisions=tuple(ledger.decisions))
+
+
+def _fields(recipe: Recipe, wanted: tuple[str, ...], ledger: _Ledger) -> dict[str, Any]:
+    given = recipe.task.fields
+    chosen = {
+        f"{name}_field": ledger.choose(
+            f"task.fields.{name}",
+            getattr(given, name),
+            name,
+            "the column of that name",
+        )
+        for name in wanted
+    }
+    return {
+        f"{name}_field": chosen.get(f"{name}_field", "")
+        for name in ("source", "target", "text", "label")
+    }
+
+
+def _method(recipe: Recipe, model_type: str, ledger: _Ledger) -> dict[str, Any]:
+    method = recipe.method
+    trains = support.methods()[method.type].trains
+    ledger.note("method.type", method.type, f"trains {trains}")
+    if method.type != "lora":
+        return {
+            "method": method.type,
+            "rank": 0,
+            "alpha": 0,
+            "adapter_dropout": 0.0,
+            "target_modules": (),
+        }
+    rank = ledger.choose("method.rank", method.rank, 16, "enough for most single tasks")
+    names = support.models()[model_type] if model_type in support.models() else None
+    return {
+        "method": method.type,
+        "rank": rank,
+        "alpha": ledger.choose("method.alpha", method.alpha, 2 * rank, "twice the rank"),
+        "adapter_dropout": ledger.choose("method.dropout", method.dropout, 0.0, "peft's default"),
+        "target_modules": tuple(
+            sorted(
+                ledger.choose(
+                    "method.target_modules",
+                    method.target_modules,
+                    list(names.linear) if names else [],
+                    "every linear layer of the blocks (arXiv:2305.14314, section 4)",
+                )
+            )
+        ),
+    }
+
+
+def _batches(recipe: Recipe, train_rows: int, ledger: _Ledger) -> dict[str, int]:
+    training = recipe.training
+    size = ledger.choose(
+        "training.batch_size",
+        training.batch_size,
+        training.micro_batch_size or 16,
+        "a common size; small enough for a laptop",
+        "rows",
+    )
+    micro = ledger.choose(
+        "training.micro_batch_size",
+        training.micro_batch_size,
+        size,
+        "one forward pass a step",
+        "rows",
+    )
+    per_epoch = ledger.note(
+        "training.steps_per_epoch",
+        math.ceil(train_rows / size),
+        f"{train_rows:,} rows in batches of {size}; the last may be smaller",
+        "steps",
+    )
+    if training.steps is not None:
+        total = ledger.note("training.steps", training.steps, "the recipe says so", "steps")
+        epochs = math.ceil(total / per_epoch)
+        ledger.note("training.epochs", epochs, f"{total} steps begin the last of them", "epochs")
+    else:
+        epochs = ledger.choose(
+            "training.epochs", training.epochs, 3, "what fine-tuning usually takes", "epochs"
+        )
+        total = ledger.note(
+            "training.steps", epochs * per_epoch, f"{epochs} epochs of {per_epoch}", "steps"
+        )
+    return {
+        "epochs": epochs,
+        "batch_size": size,
+        "micro_batch_size": micro,
+        "accumulation": ledger.note(
+            "training.accumulation", size // micro, "batch_size / micro_batch_size"
+        ),
+        "steps_per_epoch": per_epoch,
+        "total_steps": total,
+    }
+
+
+def _lengths(
+    recipe: Recipe, config: Mapping[str, Any], fields: tuple[str, ...], ledger: _Ledger
+) -> dict[str, int]:
+    training = recipe.training
+    longest = _positions(config)
+    lengths = {"max_source_length": 0, "max_target_length": 0, "max_length": 0}
+    if "text" in fields:
+        lengths["max_length"] = ledger.choose(
+            "training.max_length",
+            training.max_length,
+            min(_TEXT_TOKENS, longest),
+            _length_reason(_TEXT_TOKENS, longest),
+            "tokens",
+        )
+    else:
+        lengths["max_source_length"] = ledger.choose(
+            "training.max_source_length",
+            training.max_source_length,
+            min(_SOURCE_TOKENS, longest),
+            _length_reason(_SOURCE_TOKENS, longest),
+            "tokens",
+        )
+        lengths["max_target_length"] = ledger.choose(
+            "training.max_target_length",
+            training.max_target_length,
+            min(_TARGET_TOKENS, longest),
+            _length_reason(_TARGET_TOKENS, longest),
+            "tokens",
+        )
+    new = 0
+    if "target" in fields:
+        new = ledger.choose(
+            "evaluation.max_new_tokens",
+            recipe.evaluation.max_new_tokens,
+            lengths["max_target_length"],
+            "as long as the longest target",
+            "tokens",
+        )
+    return {**lengths, "max_new_tokens": new}
+
+
+def _positions(config: Mapping[str, Any]) -> int:
+    """The longest input the model has positions for; T5's are relative, so it has no limit."""
+    if config.get("model_type") == "roberta":
+        return int(config.get("max_position_embeddings", 514)) - 2
+    for key in ("max_position_embeddings", "n_positions"):
+        if isinstance(config.get(key), int) and config.get("model_type") != "t5":
+            return int(config[key])
+    return 1 << 20
+
+
+def _length_reason(usual: int, longest: int) -> str:
+    if longest < usual:
+        return f"the model has {longest} positions"
+    return "longer ones are cut; batches are padded only to their longest row"

@@ -1,0 +1,70 @@
+"""A YAML document as plain values that know where they stand.
+
+Values only. `recipec.recipe.read` makes a `Document`; the checker asks it for places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recipec.errors import Diagnostic
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a key or value begins: line and column from 1, width in characters."""
+
+    line: int
+    column: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """Plain values, and the place of every key and every value by its path."""
+
+    file: str
+    lines: tuple[str, ...]
+    value: object
+    keys: Mapping[KeyPath, Place]
+    values: Mapping[KeyPath, Place]
+
+    def place(self, path: KeyPath, *, key: bool = False) -> Place:
+        """The place of a value or of its key, or of the nearest parent that is there."""
+        for cut in range(len(path), -1, -1):
+            part = path[:cut]
+            first, second = (self.keys, self.values) if key else (self.values, self.keys)
+            found = first.get(part) or second.get(part)
+            # The place of a whole section is its key: a caret under its first value would mislead.
+            if cut < len(path) and part in self.keys:
+                found = self.keys[part]
+            if found:
+                return found
+        return Place(line=1, column=1, width=1)
+
+    def diagnostic(
+        self, path: KeyPath, message: str, hint: str = "", *, key: bool = False
+    ) -> Diagnostic:
+        """A diagnostic at the value of `path`, or at its key."""
+        place = self.place(path, key=key)
+        excerpt = self.lines[place.line - 1] if place.line <= len(self.lines) else ""
+        return Diagnostic(
+            file=self.file,
+            line=place.line,
+            column=place.column,
+            message=message,
+            hint=hint,
+            excerpt=excerpt,
+            width=place.width,
+        )
+
+
+def dotted(path: KeyPath) -> str:
+    """A path as users write it: `method.target_modules[2]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

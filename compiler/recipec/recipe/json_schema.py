@@ -1,0 +1,54 @@
+"""The JSON Schema (2020-12) of the recipe, made from the types in `schema.py`.
+
+In: the types. Out: plain JSON. Two things are added to what msgspec derives: sections refuse
+unknown keys, and an optional value may be left out but not be null, since an empty value in YAML
+is nearly always a mistake.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+SCHEMA_ID = "https://recipec.dev/schema/recipe-v1.json"
+
+
+@cache
+def json_schema() -> dict[str, Any]:
+    """The schema that the checker, editors and docs/recipe.schema.json share."""
+    import msgspec
+
+    from recipec.recipe.schema import Recipe
+
+    derived = msgspec.json.schema(Recipe)
+    definitions = {name: _strict(entry) for name, entry in sorted(derived["$defs"].items())}
+    root = definitions.pop("Recipe")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **root,
+        "$defs": definitions,
+    }
+
+
+def json_schema_text() -> str:
+    """The schema as docs/recipe.schema.json holds it."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _strict(entry: Any) -> Any:
+    if isinstance(entry, list):
+        return [_strict(item) for item in entry]
+    if not isinstance(entry, dict):
+        return entry
+    made = {key: _strict(value) for key, value in entry.items()}
+    choices = made.get("anyOf")
+    if isinstance(choices, list) and {"type": "null"} in choices:
+        rest = [choice for choice in choices if choice != {"type": "null"}]
+        del made["anyOf"]
+        made.pop("default", None)
+        made = {**made, **(rest[0] if len(rest) == 1 else {"anyOf": rest})}
+    if made.get("type") == "object" and "properties" in made:
+        made["additionalProperties"] = False
+    return made
