@@ -28,13 +28,12 @@ class _Ledger:
 
     decisions: list[Decision] = field(default_factory=list)
 
-    def choose(self, key: str, given: T | None, default: T, reason: str, unit: str = "") -> T:
+    def choose(self, key: str, given: Any, default: T, reason: str, unit: str = "") -> T:
         """The recipe's value, or the default with its reason."""
         if given is not None:
-            self.note(key, given, "the recipe says so", unit, "recipe")
-            return given
-        self.note(key, default, reason, unit, "default")
-        return default
+            value: T = given
+            return self.note(key, value, "the recipe says so", unit, "recipe")
+        return self.note(key, default, reason, unit, "default")
 
     def note(
         self, key: str, value: T, reason: str, unit: str = "", origin: Origin = "derived"
@@ -51,45 +50,12 @@ def make_plan(
 ) -> Plan:
     """Decide everything that the recipe left open; `config` is the model's config.json."""
     ledger = _Ledger()
-    training, evaluation = recipe.training, recipe.evaluation
     rows = {file.split: file.rows for file in lock.data}
     facts = support.tasks()[recipe.task.type]
     fields = _fields(recipe, facts.fields, ledger)
     method = _method(recipe, model_type, ledger)
     batch = _batches(recipe, rows["train"], ledger)
     lengths = _lengths(recipe, config, facts.fields, ledger)
-    rate = ledger.choose(
-        "training.learning_rate",
-        training.learning_rate,
-        _FULL_RATE if recipe.method.type == "full" else _LORA_RATE,
-        "the upper end of what BERT's authors tried for full fine-tuning (arXiv:1810.04805, A.3)"
-        if recipe.method.type == "full"
-        else "adapters are trained at several times the rate of full fine-tuning",
-    )
-    ratio = ledger.choose(
-        "training.warmup_ratio", training.warmup_ratio, 0.06, "RoBERTa's share (arXiv:1907.11692)"
-    )
-    total = batch["total_steps"]
-    warmup = ledger.note(
-        "training.warmup_steps",
-        min(math.ceil(ratio * total), total),
-        f"{ratio:g} of {total} steps",
-        "steps",
-    )
-    mode = ledger.choose(
-        "reproducibility",
-        recipe.reproducibility,
-        "portable",
-        "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
-    )
-    metrics = tuple(
-        ledger.choose(
-            "evaluation.metrics",
-            evaluation.metrics,
-            list(facts.metrics),
-            f"the usual ones for {recipe.task.type}; the loss is always measured",
-        )
-    )
     settings = Settings(
         name=recipe.name,
         domain=recipe.domain.name,
@@ -103,62 +69,121 @@ def make_plan(
             "architecture.attention", recipe.architecture.attention, "exact, and fast on CPUs"
         ),
         dropout=recipe.architecture.dropout,
-        **fields,
         labels=lock.labels,
         prefix=recipe.task.prefix,
-        **method,
-        **batch,
-        **lengths,
-        warmup_steps=warmup,
-        learning_rate=rate,
-        schedule=ledger.note("training.schedule", training.schedule, "after warmup"),
-        weight_decay=ledger.note(
-            "training.weight_decay", training.weight_decay, "AdamW; biases and norms are exempt"
-        ),
-        max_grad_norm=ledger.note(
-            "training.max_grad_norm", training.max_grad_norm, "global norm; 0 never clips"
-        ),
-        label_smoothing=training.label_smoothing,
-        seed=ledger.note("training.seed", training.seed, "everything random follows from it"),
-        log_every=ledger.choose(
-            "training.log_every",
-            training.log_every,
-            max(1, total // 100),
-            "about a hundred lines of history",
-            "steps",
-        ),
-        checkpoint_every=ledger.choose(
-            "training.checkpoint_every",
-            training.checkpoint_every,
-            max(1, min(500, total // 5)),
-            "a kill loses at most a fifth of the run or 500 steps",
-            "steps",
-        ),
-        evaluation_batch_size=ledger.choose(
-            "evaluation.batch_size",
-            evaluation.batch_size,
-            min(2 * batch["micro_batch_size"], 64),
-            "no gradients: twice the rows of training fit",
-            "rows",
-        ),
-        num_beams=evaluation.num_beams,
-        metrics=metrics,
-        gates_at_least=tuple(sorted(evaluation.at_least.items())),
-        gates_at_most=tuple(sorted(evaluation.at_most.items())),
         train_rows=rows["train"],
         validation_rows=rows.get("validation", 0),
         test_rows=rows.get("test", 0),
-        threads=ledger.note(
-            "hardware.threads", recipe.hardware.threads, "it changes the bytes, so it is pinned"
-        ),
-        world_size=1,
-        reproducibility=mode,
-        hardware_class=ledger.note(
-            "hardware.class", hardware_class_of(mode), "the same class gives the same bytes"
-        ),
-        environment=environment_of(mode, recipe.hardware.threads),
+        **fields,
+        **method,
+        **batch,
+        **lengths,
+        **_optimizer(recipe, batch["total_steps"], ledger),
+        **_cadence(recipe, batch["total_steps"], ledger),
+        **_evaluation(recipe, facts.metrics, batch["micro_batch_size"], ledger),
+        **_hardware(recipe, ledger),
     )
     return Plan(settings=settings, decisions=tuple(ledger.decisions))
+
+
+def _optimizer(recipe: Recipe, total_steps: int, ledger: _Ledger) -> dict[str, Any]:
+    training = recipe.training
+    full = recipe.method.type == "full"
+    rate = ledger.choose(
+        "training.learning_rate",
+        training.learning_rate,
+        _FULL_RATE if full else _LORA_RATE,
+        "the upper end of what BERT's authors tried for full fine-tuning (arXiv:1810.04805, A.3)"
+        if full
+        else "adapters are trained at several times the rate of full fine-tuning",
+    )
+    share = ledger.choose(
+        "training.warmup_ratio", training.warmup_ratio, 0.06, "RoBERTa's share (arXiv:1907.11692)"
+    )
+    warmup = min(math.ceil(share * total_steps), total_steps)
+    return {
+        "learning_rate": float(rate),
+        "warmup_steps": ledger.note(
+            "training.warmup_steps", warmup, f"{share:g} of {total_steps} steps", "steps"
+        ),
+        "schedule": ledger.note("training.schedule", training.schedule, "after warmup"),
+        "weight_decay": ledger.note(
+            "training.weight_decay",
+            float(training.weight_decay),
+            "AdamW; biases and norms are exempt",
+        ),
+        "max_grad_norm": ledger.note(
+            "training.max_grad_norm", float(training.max_grad_norm), "global norm; 0 never clips"
+        ),
+        "label_smoothing": float(training.label_smoothing),
+        "seed": ledger.note("training.seed", training.seed, "everything random follows from it"),
+    }
+
+
+def _cadence(recipe: Recipe, total_steps: int, ledger: _Ledger) -> dict[str, Any]:
+    return {
+        "log_every": ledger.choose(
+            "training.log_every",
+            recipe.training.log_every,
+            max(1, total_steps // 100),
+            "about a hundred lines of history",
+            "steps",
+        ),
+        "checkpoint_every": ledger.choose(
+            "training.checkpoint_every",
+            recipe.training.checkpoint_every,
+            max(1, min(500, total_steps // 5)),
+            "a kill loses at most a fifth of the run or 500 steps",
+            "steps",
+        ),
+    }
+
+
+def _evaluation(
+    recipe: Recipe, usual: tuple[str, ...], micro_batch: int, ledger: _Ledger
+) -> dict[str, Any]:
+    evaluation = recipe.evaluation
+    return {
+        "metrics": tuple(
+            ledger.choose(
+                "evaluation.metrics",
+                evaluation.metrics,
+                [str(metric) for metric in usual],
+                f"the usual ones for {recipe.task.type}; the loss is always measured",
+            )
+        ),
+        "evaluation_batch_size": ledger.choose(
+            "evaluation.batch_size",
+            evaluation.batch_size,
+            min(2 * micro_batch, 64),
+            "no gradients: twice the rows of training fit",
+            "rows",
+        ),
+        "num_beams": evaluation.num_beams,
+        "gates_at_least": tuple(sorted(evaluation.at_least.items())),
+        "gates_at_most": tuple(sorted(evaluation.at_most.items())),
+    }
+
+
+def _hardware(recipe: Recipe, ledger: _Ledger) -> dict[str, Any]:
+    threads = recipe.hardware.threads
+    mode = ledger.choose(
+        "reproducibility",
+        recipe.reproducibility,
+        "portable",
+        "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
+    )
+    return {
+        "reproducibility": mode,
+        "threads": ledger.note(
+            "hardware.threads", threads, "it changes the bytes, so it is pinned"
+        ),
+        "world_size": 1,
+        "hardware_class": ledger.note(
+            "hardware.class", hardware_class_of(mode), "the same class gives the same bytes"
+        ),
+        "environment": environment_of(mode, threads),
+    }
 
 
 def _fields(recipe: Recipe, wanted: tuple[str, ...], ledger: _Ledger) -> dict[str, Any]:
@@ -191,7 +216,7 @@ def _method(recipe: Recipe, model_type: str, ledger: _Ledger) -> dict[str, Any]:
             "target_modules": (),
         }
     rank = ledger.choose("method.rank", method.rank, 16, "enough for most single tasks")
-    names = support.models()[model_type] if model_type in support.models() else None
+    names = support.models().get(model_type)
     return {
         "method": method.type,
         "rank": rank,
@@ -210,7 +235,7 @@ def _method(recipe: Recipe, model_type: str, ledger: _Ledger) -> dict[str, Any]:
     }
 
 
-def _batches(recipe: Recipe, train_rows: int, ledger: _Ledger) -> dict[str, int]:
+def _batches(recipe: Recipe, train_rows: int, ledger: _Ledger) -> dict[str, Any]:
     training = recipe.training
     size = ledger.choose(
         "training.batch_size",
@@ -257,7 +282,7 @@ def _batches(recipe: Recipe, train_rows: int, ledger: _Ledger) -> dict[str, int]
 
 def _lengths(
     recipe: Recipe, config: Mapping[str, Any], fields: tuple[str, ...], ledger: _Ledger
-) -> dict[str, int]:
+) -> dict[str, Any]:
     training = recipe.training
     longest = _positions(config)
     lengths = {"max_source_length": 0, "max_target_length": 0, "max_length": 0}

@@ -95,7 +95,8 @@ def _schema_errors(document: Document) -> Iterator[tuple[KeyPath | None, Diagnos
     types = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
-    validator = extend(Draft202012Validator, type_checker=types)(json_schema())
+    strict: Any = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
+    validator = strict(json_schema())
     missing_at: set[KeyPath] = set()
     for error in validator.iter_errors(document.value):
         path: KeyPath = tuple(error.absolute_path)
