@@ -1,0 +1,198 @@
+"""A small deflate encoder whose bytes depend on its input and nothing else.
+
+In: bytes. Out: RFC 1951 blocks with the fixed Huffman codes (section 3.2.6), or stored blocks.
+Compressor libraries may change their bytes with any release; these few lines cannot. They are used
+for what no wheel has compressed already: tar headers, and small text.
+
+Two speeds. `encode` finds runs of NUL and of the digit 0 only, by one regular expression: tar
+headers and their padding are little else, and a header costs microseconds. `encode(..., match=True)` also looks for
+repeats in the last 32 KiB (LZ77): right for text of some tens of kilobytes.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+Code = tuple[int, int]
+"""Bits to write, least significant first, and their number."""
+
+_RUN = re.compile(rb"\x00{4,}|0{4,}")
+_WINDOW = 32768
+_LONGEST = 258
+_KEY = 4
+"""Shortest repeat looked for; three bytes seldom beat the literals that they replace."""
+_STORED_MAX = 65535
+
+
+def _reverse(value: int, count: int) -> int:
+    """Huffman codes are written from their most significant bit on, all else from the least."""
+    return int(f"{value:0{count}b}"[::-1], 2)
+
+
+def _literal_code(byte: int) -> Code:
+    if byte < 144:
+        return _reverse(0x30 + byte, 8), 8
+    return _reverse(0x190 + byte - 144, 9), 9
+
+
+def _symbol_code(symbol: int) -> Code:
+    """The code of a length symbol or of the end of the block, 256 to 287."""
+    if symbol < 280:
+        return _reverse(symbol - 256, 7), 7
+    return _reverse(0xC0 + symbol - 280, 8), 8
+
+
+def _length_code(length: int) -> Code:
+    """Symbol and extra bits of a match length, 3 to 258."""
+    if length == _LONGEST:
+        return _symbol_code(285)
+    rest = length - 3
+    if rest < 8:
+        return _symbol_code(257 + rest)
+    extra = rest.bit_length() - 3
+    code, count = _symbol_code(257 + 4 * extra + (rest >> extra))
+    return code | (rest & ((1 << extra) - 1)) << count, count + extra
+
+
+def distance_code(distance: int) -> Code:
+    """Symbol and extra bits of a match distance, 1 to 32768."""
+    rest = distance - 1
+    if rest < 4:
+        return _reverse(rest, 5), 5
+    extra = rest.bit_length() - 2
+    symbol = 2 * extra + 2 + (rest >> extra & 1)
+    return _reverse(symbol, 5) | (rest & ((1 << extra) - 1)) << 5, 5 + extra
+
+
+_LITERALS = tuple(_literal_code(byte) for byte in range(256))
+_LENGTHS = ((0, 0),) * 3 + tuple(_length_code(length) for length in range(3, _LONGEST + 1))
+_EIGHT_BITS = bytes(code if count == 8 else 0 for code, count in _LITERALS)
+"""Literals below 144 have eight bits each, so a run of them is one `bytes.translate`."""
+
+
+class _Bits:
+    """A bit stream, least significant bit first."""
+
+    def __init__(self, first: int, count: int) -> None:
+        self._out = bytearray()
+        self._held = first
+        self._count = count
+
+    def put(self, value: int, count: int) -> None:
+        self._held |= value << self._count
+        self._count += count
+        whole = self._count >> 3
+        if whole > 15:
+            self._spill(whole)
+
+    def literals(self, data: bytes) -> None:
+        """Write bytes as literals."""
+        if not data:
+            return
+        if data.isascii():
+            self.put(int.from_bytes(data.translate(_EIGHT_BITS), "little"), 8 * len(data))
+            return
+        for byte in data:
+            code, count = _LITERALS[byte]
+            self.put(code, count)
+
+    def _spill(self, whole: int) -> None:
+        low = self._held & ((1 << 8 * whole) - 1)
+        self._out += low.to_bytes(whole, "little")
+        self._held >>= 8 * whole
+        self._count -= 8 * whole
+
+    def aligned(self) -> bytearray:
+        """Everything written, filled with zero bits up to a whole byte."""
+        self._spill((self._count + 7) >> 3)
+        self._count = 0
+        return self._out
+
+
+@lru_cache(maxsize=8192)
+def _run_code(byte: int, length: int) -> Code:
+    """One literal and matches at distance 1 for `length` equal bytes."""
+    value, total = _LITERALS[byte]
+    distance, distance_count = distance_code(1)
+    rest = length - 1
+    while rest >= 3:
+        step = min(rest, _LONGEST)
+        code, count = _LENGTHS[step]
+        value |= (code | distance << count) << total
+        total += count + distance_count
+        rest -= step
+    for _ in range(rest):
+        value |= _LITERALS[byte][0] << total
+        total += _LITERALS[byte][1]
+    return value, total
+
+
+def _put_runs(bits: _Bits, data: bytes) -> None:
+    """Write data with runs of NUL and of the digit 0 shortened."""
+    done = 0
+    for run in _RUN.finditer(data):
+        start, end = run.span()
+        bits.literals(data[done:start])
+        bits.put(*_run_code(data[start], end - start))
+        done = end
+    bits.literals(data[done:])
+
+
+def _put_matches(bits: _Bits, data: bytes) -> None:
+    """Write data with repeats replaced: greedy LZ77 that knows the last place of every four bytes."""
+    last: dict[bytes, int] = {}
+    here = done = 0
+    end = len(data)
+    while here + _KEY <= end:
+        key = data[here : here + _KEY]
+        there = last.get(key)
+        last[key] = here
+        if there is None or here - there > _WINDOW:
+            here += 1
+            continue
+        length = _common(data, there, here, min(_LONGEST, end - here))
+        bits.literals(data[done:here])
+        bits.put(*_LENGTHS[length])
+        bits.put(*distance_code(here - there))
+        for inside in range(here + 1, min(here + length, end - _KEY + 1)):
+            last[data[inside : inside + _KEY]] = inside
+        here += length
+        done = here
+    bits.literals(data[done:])
+
+
+def _common(data: bytes, there: int, here: int, limit: int) -> int:
+    """How many bytes at two places are equal; the first four are known to be."""
+    length = _KEY
+    while length < limit and data[there + length] == data[here + length]:
+        length += 1
+    return length
+
+
+def encode(data: bytes, *, final: bool, match: bool = False) -> bytes:
+    """Deflate blocks that inflate to `data` and end on a whole byte.
+
+    With `final` the stream ends here; without it any other deflate stream may follow.
+    """
+    bits = _Bits(0b011 if final else 0b010, 3)
+    (_put_matches if match else _put_runs)(bits, data)
+    bits.put(*_symbol_code(256))
+    if final:
+        return bytes(bits.aligned())
+    # An empty stored block is the only way to reach a byte boundary inside a stream.
+    bits.put(0b000, 3)
+    return bytes(bits.aligned() + b"\x00\x00\xff\xff")
+
+
+def stored(data: bytes | memoryview, *, final: bool) -> bytes:
+    """Stored blocks holding `data`; they must start on a whole byte."""
+    view = memoryview(data)
+    out = bytearray()
+    for start in range(0, max(len(view), 1), _STORED_MAX):
+        part = view[start : start + _STORED_MAX]
+        ends = final and start + _STORED_MAX >= len(view)
+        size = len(part)
+        out += bytes((ends,)) + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
+        out += part
+    return bytes(out)

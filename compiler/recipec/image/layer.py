@@ -1,0 +1,202 @@
+"""Writing one layer: a gzip file of many members whose contents are one tar archive.
+
+In: entries in the order that they shall have. Out: a blob in the store, and the digest of the tar
+(the diff_id). A file that lies deflated in a wheel is not compressed again: its gzip member holds
+our encoding of the padding and header before it, ended on a whole byte, then the wheel's own
+stream, copied. RFC 1952 allows any number of members; their contents follow one another.
+
+What is copied is inflated too, for the diff_id, and must then have the length and the CRC that the
+wheel's directory says: a stream that does not is refused, and nothing of the layer is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+from isal import isal_zlib
+
+from recipec.errors import UnsafeInput
+from recipec.image import tarball
+from recipec.image.deflate import encode, stored
+from recipec.image.format import CHUNK
+from recipec.store import BlobWriter
+
+_GZIP = bytes.fromhex("1f8b08000000000000ff")
+"""Deflate, no flags, no time, unknown system."""
+_PENDING_MAX = 4 << 20
+
+
+class LayerWriter:
+    """One layer on its way into `blob`. `watch` is called with bytes of progress, and may raise."""
+
+    def __init__(
+        self,
+        blob: BlobWriter,
+        *,
+        match: bool = False,
+        watch: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._blob = blob
+        self._match = match
+        self._watch = watch
+        self._tar = hashlib.sha256()
+        self._pending = bytearray()
+        self._folders: set[str] = set()
+
+    def folder(self, path: str, mode: int = 0o755) -> None:
+        """A directory; written once, after its parents."""
+        if path and path not in self._folders:
+            self._parents(path)
+            self._folders.add(path)
+            self._head(f"{path}/", tarball.DIRECTORY, mode)
+
+    def symlink(self, path: str, target: str) -> None:
+        """A symbolic link."""
+        self._parents(path)
+        self._head(path, tarball.SYMLINK, 0o777, target=target)
+
+    def hardlink(self, path: str, target: str) -> None:
+        """Another name of a file that this layer holds already."""
+        self._parents(path)
+        self._head(path, tarball.HARDLINK, 0o644, target=target)
+
+    def file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """A file of which all bytes are at hand; compressed by our own encoder."""
+        self._parents(path)
+        self._head(path, tarball.REGULAR, mode, size=len(data))
+        self._pending += data + tarball.padding(len(data))
+        if len(self._pending) > _PENDING_MAX:
+            self._flush()
+
+    def stream(self, path: str, size: int, chunks: Iterable[bytes], mode: int = 0o644) -> None:
+        """A file of `size` bytes, as stored blocks. Raises UnsafeInput if the size is a lie."""
+        self._parents(path)
+        self._head(path, tarball.REGULAR, mode, size=size)
+        crc, before = self._begin()
+        total = 0
+        for chunk in chunks:
+            total += len(chunk)
+            if total > size:
+                break
+            self._blob.write(stored(chunk, final=False))
+            self._tar.update(chunk)
+            crc = isal_zlib.crc32(chunk, crc)
+            self._watch(len(chunk))
+        if total != size:
+            raise UnsafeInput(f"{path}: it is not {size} bytes long, as was declared")
+        self._blob.write(stored(b"", final=True) + _trailer(crc, before + size))
+        self._pending += tarball.padding(size)
+
+    def splice(  # noqa: PLR0913 - what a zip's directory says about a member
+        self,
+        path: str,
+        *,
+        size: int,
+        crc: int,
+        chunks: Iterable[bytes],
+        mode: int = 0o644,
+        tail: bytes = b"",
+    ) -> None:
+        """A file whose raw deflate stream is at hand, followed by the bytes of `tail`.
+
+        `size` and `crc` are what the stream must inflate to. Raises UnsafeInput if it does not.
+        """
+        self._parents(path)
+        whole = size + len(tail)
+        self._head(path, tarball.REGULAR, mode, size=whole)
+        running, before = self._begin()
+        check = _Inflater(path, size)
+        for chunk in chunks:
+            for data in check.feed(chunk):
+                self._tar.update(data)
+                running = isal_zlib.crc32(data, running)
+            self._blob.write(chunk)
+            self._watch(len(chunk))
+        check.finish(crc)
+        self._blob.write(_trailer(running, before + size))
+        self._pending += tail + tarball.padding(whole)
+
+    def close(self) -> str:
+        """End the archive; the diff_id. The caller commits the blob."""
+        self._pending += tarball.END
+        self._flush()
+        return "sha256:" + self._tar.hexdigest()
+
+    def _parents(self, path: str) -> None:
+        """Every layer states the folders above its files, always with the same metadata."""
+        parent = path.rpartition("/")[0]
+        if parent and parent not in self._folders:
+            self.folder(parent)
+
+    def _head(self, path: str, kind: bytes, mode: int, size: int = 0, target: str = "") -> None:
+        self._pending += tarball.header(path, kind=kind, mode=mode, size=size, target=target)
+
+    def _begin(self) -> tuple[int, int]:
+        """Open a gzip member with what is pending; CRC and length of its contents so far."""
+        data = bytes(self._pending)
+        self._pending.clear()
+        self._tar.update(data)
+        self._blob.write(_GZIP + encode(data, final=False, match=self._match))
+        return isal_zlib.crc32(data), len(data)
+
+    def _flush(self) -> None:
+        """Write what is pending as a gzip member of its own."""
+        data = bytes(self._pending)
+        self._pending.clear()
+        self._tar.update(data)
+        body = encode(data, final=True, match=self._match)
+        self._blob.write(_GZIP + body + _trailer(isal_zlib.crc32(data), len(data)))
+
+
+def _trailer(crc: int, size: int) -> bytes:
+    return crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+class _Inflater:
+    """Inflates a raw deflate stream piece by piece and holds it to its declared size and CRC."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._crc = 0
+        self._total = 0
+        self._inflate = isal_zlib.decompressobj(-15)
+
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
+        """What `chunk` adds, at most CHUNK bytes at a time."""
+        if self._inflate.eof:
+            raise self._lie("bytes follow the end of its deflate stream")
+        while True:
+            data = self._step(chunk)
+            if data:
+                yield data
+            chunk = self._inflate.unconsumed_tail
+            # A full answer may leave more output waiting although all input is taken.
+            if self._inflate.eof or (not chunk and len(data) < CHUNK):
+                return
+
+    def _step(self, chunk: bytes) -> bytes:
+        try:
+            data: bytes = self._inflate.decompress(chunk, CHUNK)
+        except isal_zlib.error as error:
+            raise self._lie("its deflate stream is broken") from error
+        self._total += len(data)
+        if self._total > self._size:
+            raise self._lie(f"it inflates to more than the {self._size} bytes declared")
+        self._crc = isal_zlib.crc32(data, self._crc)
+        return data
+
+    def finish(self, crc: int) -> None:
+        """Raises UnsafeInput unless the stream has ended, whole, with this CRC."""
+        if not self._inflate.eof:
+            raise self._lie("its deflate stream is cut short")
+        if self._inflate.unused_data or self._inflate.unconsumed_tail:
+            raise self._lie("bytes follow the end of its deflate stream")
+        if self._total != self._size:
+            raise self._lie(f"it inflates to {self._total} bytes, not the {self._size} declared")
+        if self._crc != crc:
+            raise self._lie(f"its CRC is {self._crc:08x}, not the {crc:08x} declared")
+
+    def _lie(self, what: str) -> UnsafeInput:
+        return UnsafeInput(f"{self._path}: {what}")
