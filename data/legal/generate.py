@@ -38,8 +38,11 @@ CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{(\w+)\}")
 SLOT_NUMBER = re.compile(r"\d$")
 
-SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-    fifteen sixteen seventeen eighteen nineteen""".split()
+SMALL = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
+]  # fmt: skip
 TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 T = TypeVar("T")
@@ -67,7 +70,7 @@ class Dice:
         return self._random() < probability
 
     def allowed(self, options: Sequence[str]) -> list[str]:
-        """The options without their mark, those marked ``!`` only if test-only parts may be used."""
+        """The options unmarked; those marked ``!`` only when test-only parts may be used."""
         return [o.removeprefix("!") for o in options if self.held_out or not o.startswith("!")]
 
     def pick(self, options: Sequence[str]) -> str:
