@@ -167,7 +167,7 @@ def _child(node: Any, name: str) -> tuple[Any, Any] | None:
 
 
 def _plain(node: Any) -> Any:
-    """The values of a node, scalars as text: enough to compare with a stage, which has only text."""
+    """The values of a node, scalars as text: a stage of ours has nothing else."""
     if isinstance(node.value, str):
         return node.value
     if node.value and isinstance(node.value[0], tuple):

@@ -1,0 +1,337 @@
+"""The whole compile of one recipe, and the proof that there is nothing to do.
+
+Wires the passes: load, lock, plan, emit, image; then writes the build folder, the lock and the DVC
+stages. What a finished build depended on and wrote is remembered with it, so the next one is a
+few dozen `stat` calls when nothing moved.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import recipec
+from recipec.cli.frontend import Loaded, compiler_fingerprint, load
+from recipec.cli.project import Project
+from recipec.errors import HashMismatch, RecipeError, StaleLock
+from recipec.image.image import Descriptor, Image, Layer
+from recipec.pins.lockfile import ExpectedImage, Lock, from_json, to_json
+from recipec.progress import Progress
+from recipec.store import Store, canonical, sha256, write_atomically
+
+STATE = "build.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A finished compile: everything that `build --json` prints and `run` needs."""
+
+    project: Project
+    name: str
+    run_id: str
+    image: Image
+    scripts: Mapping[str, str]
+    facts: Mapping[str, Any]
+    """Reproducibility, hardware class, splits, and whether anything was done."""
+    seconds: float
+    notices: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """build/NAME."""
+        return self.project.folder(self.name)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The build as JSON."""
+        return {
+            "recipe": self.project.shown(self.project.recipe),
+            "name": self.name,
+            "run_id": self.run_id,
+            "image": self.image.manifest.digest,
+            "schema2": self.image.schema2.digest,
+            "config": self.image.config.digest,
+            "scripts": dict(self.scripts),
+            "layers": [
+                {
+                    "kind": layer.kind,
+                    "name": layer.name,
+                    "digest": layer.blob.digest,
+                    "diff_id": layer.diff_id,
+                    "size": layer.blob.size,
+                    "cache": "hit" if layer.cached else "miss",
+                }
+                for layer in self.image.layers
+            ],
+            "size": sum(layer.blob.size for layer in self.image.layers),
+            "folder": self.project.shown(self.folder),
+            "up_to_date": bool(self.facts["up_to_date"]),
+            "reproducibility": self.facts["reproducibility"],
+            "hardware_class": self.facts["hardware_class"],
+            "seconds": round(self.seconds, 3),
+            "notices": list(self.notices),
+        }
+
+
+def compile_recipe(
+    project: Project,
+    *,
+    store: Store,
+    progress: Progress,
+    locked: bool = False,
+    jobs: int | None = None,
+) -> Built:
+    """Compile one recipe, or find that it is compiled already.
+
+    Raises RecipecError of every kind; nothing half-written is left behind.
+    """
+    started = time.perf_counter()
+    known = _up_to_date(project, store)
+    if known is not None:
+        return replace(known, seconds=time.perf_counter() - started)
+    from recipec.cli.passes import run_passes
+
+    loaded = load(project, store)
+    with _one_builder(store, project):
+        made = run_passes(
+            loaded,
+            old=read_lock(project),
+            store=store,
+            progress=progress,
+            locked=locked,
+            jobs=jobs or os.cpu_count() or 1,
+        )
+        lock, moved = _expect(made.lock, made.image, locked=locked)
+        notices = [*made.notices, *moved]
+        outputs = _write(loaded, lock, made.files, made.image, made.stages, store)
+        built = Built(
+            project=project,
+            name=loaded.recipe.name,
+            run_id=made.run_id,
+            image=made.image,
+            scripts={path: sha256(data) for path, data in made.files if path.endswith(".py")},
+            facts={
+                "reproducibility": made.plan.settings.reproducibility,
+                "hardware_class": made.plan.settings.hardware_class,
+                "up_to_date": False,
+            },
+            seconds=time.perf_counter() - started,
+            notices=tuple(notices),
+        )
+        _remember(built, loaded, lock, outputs)
+    return built
+
+
+def read_lock(project: Project) -> Lock | None:
+    """The recipe's lock, or None where there is none yet. Raises RecipeError if it is torn."""
+    from recipec.errors import Diagnostic
+
+    try:
+        return from_json(project.lock.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        file = project.shown(project.lock)
+        raise RecipeError(
+            [
+                Diagnostic(
+                    file=file,
+                    line=0,
+                    column=0,
+                    message=f"not a lock that this version can read: {error}",
+                    hint="restore the file from version control, or delete it to lock anew",
+                )
+            ]
+        ) from error
+
+
+def _expect(lock: Lock, image: Image, *, locked: bool) -> tuple[Lock, list[str]]:
+    """The lock with this image in it; refuses another image than the lock promises."""
+    made = ExpectedImage(
+        recipec=recipec.__version__,
+        diff_ids=tuple(layer.diff_id for layer in image.layers),
+        config=image.config.digest,
+        manifest=image.manifest.digest,
+        schema2=image.schema2.digest,
+    )
+    promised = lock.image
+    if promised is None:
+        if locked:
+            raise StaleLock(
+                "the lock holds no image digest",
+                hint="run `recipec build` without --locked once, and commit the lock",
+            )
+        return replace(lock, image=made), []
+    if promised.manifest == made.manifest:
+        return lock, []
+    if locked:
+        raise HashMismatch(
+            "the image",
+            expected=promised.manifest,
+            found=made.manifest,
+            hint=f"the lock was written by recipec {promised.recipec}, this is"
+            f" {recipec.__version__}; `recipec build` without --locked accepts the new image",
+        )
+    notice = (
+        f"the image moved from {promised.manifest[:19]} to {made.manifest[:19]}"
+        f" (compiler {promised.recipec} -> {recipec.__version__}); the lock is updated"
+    )
+    return replace(lock, image=made, outputs=None), [notice]
+
+
+def _write(
+    loaded: Loaded,
+    lock: Lock,
+    files: Iterable[tuple[str, bytes]],
+    image: Image,
+    stages: Mapping[str, dict[str, Any]],
+    store: Store,
+) -> list[Path]:
+    """Put everything in its place; the paths written, for the next up-to-date check."""
+    from recipec.emit import dvc
+    from recipec.image.layout import write_layout
+
+    project, name = loaded.project, loaded.recipe.name
+    folder = project.folder(name)
+    existing = project.dvc.read_bytes() if project.dvc.exists() else None
+    merged = dvc.merge(existing, stages, file=project.shown(project.dvc))
+    wanted = {folder / path: data for path, data in files}
+    wanted[folder / "image.digest"] = f"{image.manifest.digest}\n".encode()
+    wanted[project.lock] = to_json(lock)
+    wanted[project.dvc] = merged
+    for path, data in wanted.items():
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomically(path, data)
+    write_layout(image, store, folder / "image", reference=f"recipec.local/{name}:latest")
+    return [*wanted, folder / "image" / "index.json"]
+
+
+def _remember(built: Built, loaded: Loaded, lock: Lock, outputs: list[Path]) -> None:
+    root = loaded.project.root
+    inputs = [root / file.path for file in lock.data]
+    model = loaded.recipe.architecture.model
+    if model.startswith("path:"):
+        home = root / model.removeprefix("path:")
+        inputs += [home, *(home / file.path for file in lock.model.files)]
+    state = {
+        "compiler": compiler_fingerprint(),
+        "recipe": str(loaded.project.recipe),
+        "source": sha256(loaded.source),
+        "inputs": _stamps(inputs),
+        "outputs": _stamps(outputs),
+        "built": built.to_plain(),
+        "image": _image_to_plain(built.image),
+    }
+    write_atomically(built.folder / STATE, canonical(state))
+
+
+def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
+    return {str(path): _stamp(str(path)) for path in paths}
+
+
+def _stamp(path: str) -> list[int]:
+    try:
+        about = os.stat(path)  # noqa: PTH116 - on the no-op path
+    except OSError:
+        return []
+    return [about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+
+
+def _up_to_date(project: Project, store: Store) -> Built | None:
+    """The finished build, if nothing that it depends on or wrote has moved since."""
+    import json
+
+    try:
+        source = project.recipe.read_bytes()
+    except OSError:
+        return None
+    for folder in _build_folders(project):
+        try:
+            state = json.loads((folder / STATE).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if (
+            state.get("recipe") == str(project.recipe)
+            and state.get("source") == sha256(source)
+            and state.get("compiler") == compiler_fingerprint()
+            and all(_stamp(path) == stamp for path, stamp in state["inputs"].items())
+            and all(_stamp(path) == stamp for path, stamp in state["outputs"].items())
+        ):
+            image = _image_from_plain(state["image"])
+            if all(store.has(digest) for digest in _blobs(image)):
+                return _built_from(project, state["built"], image)
+    return None
+
+
+def _build_folders(project: Project) -> list[Path]:
+    """The folder of the same name as the recipe's file first: nearly always the right one."""
+    likely = project.build / project.recipe.stem
+    try:
+        others = sorted(entry.path for entry in os.scandir(project.build) if entry.is_dir())
+    except OSError:
+        return []
+    return [likely, *(Path(path) for path in others if path != str(likely))]
+
+
+def _blobs(image: Image) -> list[str]:
+    named = (image.manifest, image.schema2, image.config, *(layer.blob for layer in image.layers))
+    return [descriptor.digest for descriptor in named]
+
+
+def _built_from(project: Project, plain: Mapping[str, Any], image: Image) -> Built:
+    return Built(
+        project=project,
+        name=plain["name"],
+        run_id=plain["run_id"],
+        image=image,
+        scripts=plain["scripts"],
+        facts={
+            "reproducibility": plain["reproducibility"],
+            "hardware_class": plain["hardware_class"],
+            "up_to_date": True,
+        },
+        seconds=0.0,
+    )
+
+
+def _image_to_plain(image: Image) -> dict[str, Any]:
+    import msgspec
+
+    plain: dict[str, Any] = msgspec.to_builtins(image)
+    return plain
+
+
+def _image_from_plain(plain: Mapping[str, Any]) -> Image:
+    """An image from its state, every layer marked as cached: it is there, nothing is made."""
+
+    def descriptor(row: Mapping[str, Any]) -> Descriptor:
+        return Descriptor(media_type=row["media_type"], digest=row["digest"], size=row["size"])
+
+    return Image(
+        manifest=descriptor(plain["manifest"]),
+        schema2=descriptor(plain["schema2"]),
+        config=descriptor(plain["config"]),
+        layers=tuple(
+            Layer(
+                kind=row["kind"],
+                name=row["name"],
+                blob=descriptor(row["blob"]),
+                diff_id=row["diff_id"],
+                cached=True,
+            )
+            for row in plain["layers"]
+        ),
+    )
+
+
+def _one_builder(store: Store, project: Project) -> Any:
+    """Two builds of one recipe at a time would write the same files: the second waits."""
+    from filelock import FileLock
+
+    from recipec.store import make_folder
+
+    folder = make_folder(store.root / "locks")
+    return FileLock(folder / f"{sha256(str(project.recipe).encode())[7:31]}.lock")

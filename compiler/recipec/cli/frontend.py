@@ -1,0 +1,138 @@
+"""From a recipe's path to a checked `Recipe`: the part that every command shares.
+
+A recipe whose very bytes were checked before by this very compiler is not checked again: it comes
+from a record, and neither ruamel.yaml nor jsonschema is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+import recipec
+from recipec.cli.project import Project
+from recipec.errors import Diagnostic, RecipeError
+from recipec.recipe.document import Document, KeyPath
+from recipec.recipe.schema import Recipe
+from recipec.store import Store, canonical, sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A checked recipe. `digest` is over its values: comments and layout do not change it."""
+
+    project: Project
+    recipe: Recipe
+    digest: str
+    source: bytes
+
+    def document(self) -> Document:
+        """The recipe with its places, for diagnostics that come after the check."""
+        from recipec.recipe.read import read
+
+        return read(self.source, self.project.shown(self.project.recipe))
+
+
+@cache
+def compiler_fingerprint() -> str:
+    """Changes whenever a file of this compiler does, also in an editable install.
+
+    Made from names, sizes and times of the three packages' files: a millisecond, no reading.
+    """
+    home = Path(recipec.__file__).parent
+    roots = [home]
+    for name in ("recipec_runtime", "recipec_templates"):
+        roots.append(package_folder(name))
+    stamps = []
+    for root in roots:
+        for folder, folders, files in os.walk(root):
+            folders[:] = sorted(f for f in folders if f != "__pycache__")
+            for file in sorted(files):
+                about = os.stat(f"{folder}/{file}")  # noqa: PTH116 - one of a hundred, on every start
+                stamps.append(f"{folder}/{file} {about.st_size} {about.st_mtime_ns}")
+    return sha256("\n".join([recipec.__version__, *stamps]).encode())
+
+
+def package_folder(name: str) -> Path:
+    """The folder of a package that is shipped beside the compiler, without importing it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def load(project: Project, store: Store) -> Loaded:
+    """Read and check a recipe. Raises RecipeError with every diagnostic at once."""
+    try:
+        source = project.recipe.read_bytes()
+    except OSError as error:
+        raise _unreadable(project, error) from error
+    key = sha256(f"{sha256(source)} {compiler_fingerprint()}".encode())
+    known = store.record("checked", key)
+    if known is not None:
+        recipe = msgspec.convert(known, Recipe)
+    else:
+        from recipec.recipe.check import check
+        from recipec.recipe.read import read
+
+        recipe = check(read(source, project.shown(project.recipe)))
+        store.put_record("checked", key, msgspec.to_builtins(recipe))
+    loaded = Loaded(project=project, recipe=recipe, digest=recipe_digest(recipe), source=source)
+    faults = list(_absent_files(loaded))
+    if faults:
+        document = loaded.document()
+        raise RecipeError([document.diagnostic(path, what, hint) for path, what, hint in faults])
+    return loaded
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """The digest of a recipe's values."""
+    return sha256(canonical(msgspec.to_builtins(recipe)))
+
+
+def _unreadable(project: Project, error: OSError) -> RecipeError:
+    message = f"cannot be read: {error.strerror}"
+    file = project.shown(project.recipe)
+    return RecipeError([Diagnostic(file=file, line=0, column=0, message=message)])
+
+
+def _absent_files(loaded: Loaded) -> Iterator[tuple[KeyPath, str, str]]:
+    """What the recipe names in the project and the project does not have."""
+    root = loaded.project.root
+    data = loaded.recipe.domain.data
+    for split in ("train", "validation", "test"):
+        path = getattr(data, split)
+        if path is not None and not (root / path).is_file():
+            what = "is a folder" if (root / path).is_dir() else "is missing"
+            hint = _similar(root, path) or f"paths are relative to {root}"
+            yield ("domain", "data", split), f"the {split} file {what}: {path}", hint
+    model = loaded.recipe.architecture.model
+    if model.startswith("path:"):
+        folder = root / model.removeprefix("path:")
+        if not folder.is_dir():
+            hint = _similar(root, model.removeprefix("path:")) or f"paths are relative to {root}"
+            yield ("architecture", "model"), f"there is no folder {model[5:]}", hint
+        elif not (folder / "config.json").is_file():
+            yield (
+                ("architecture", "model"),
+                f"{model[5:]} is not a model: it has no config.json",
+                "name a folder that `save_pretrained` wrote",
+            )
+
+
+def _similar(root: Path, path: str) -> str:
+    import difflib
+
+    parent = (root / path).parent
+    if not parent.is_dir():
+        return ""
+    names = sorted(entry.name for entry in parent.iterdir())
+    near = difflib.get_close_matches(Path(path).name, names, n=1, cutoff=0.6)
+    return f"did you mean {(Path(path).parent / near[0]).as_posix()}?" if near else ""

@@ -1,0 +1,84 @@
+"""The entry point: finds the command, runs it, turns errors into text and exit codes.
+
+Only the module of the command that was asked for is imported, so `--help` and a build with nothing
+to do cost little more than Python's own start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from recipec import __version__
+from recipec.errors import INTERRUPTED, OK, RecipecError
+
+COMMANDS = {
+    "init": "start a recipe in recipes/",
+    "check": "check recipes: every mistake at once, with its line and a way out",
+    "schema": "print the JSON Schema of the recipe language",
+    "lock": "pin every input of a recipe by hash",
+    "plan": "show every decision with its reason",
+    "build": "the whole compile: check, lock, plan, emit, image, DVC stages",
+    "run": "train or evaluate in the image; what the DVC stages call",
+    "verify": "build again, train again, compare every byte",
+    "diff": "explain how two recipes, locks or images differ",
+    "push": "send the image to a registry, byte for byte",
+    "export-archive": "write the image as one file for `docker load`, podman and skopeo",
+    "cache": "the content store: info, gc, verify",
+    "doctor": "what this machine can do, and what to install",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(next((word for word in given if not word.startswith("-")), None))
+    try:
+        options = parser.parse_args(given)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        return int(options.run(options))
+    except RecipecError as error:
+        _print_error(error, as_json=getattr(options, "json", False))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does: nothing is wrong with us.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recipec",
+        description="Compile a recipe for fine-tuning into a pinned image, a script and DVC stages.",
+        epilog="Exit codes: 0 done, 1 the recipe is wrong, 2 wrong usage, 3 the environment lacks"
+        " something, 4 a hash did not match, 5 training failed or a gate did not hold.",
+    )
+    parser.add_argument("--version", action="version", version=f"recipec {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == command:
+            module = importlib.import_module(f"recipec.cli.{name.replace('-', '_')}")
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def _print_error(error: RecipecError, *, as_json: bool) -> None:
+    from recipec.cli.console import print_json
+
+    if as_json:
+        print_json(error.to_plain())
+    print(error.render(), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

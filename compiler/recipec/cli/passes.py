@@ -1,0 +1,170 @@
+"""The passes in a row: lock, plan, emit, fetch, image. What `build` does when there is work.
+
+In: a checked recipe and its old lock. Out: the values that the build folder is written from.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipec.cli.frontend import Loaded
+from recipec.emit import dvc
+from recipec.emit.bundle import Bundle
+from recipec.errors import RecipeError
+from recipec.image.image import Image
+from recipec.pins.lock import LockResult, make_lock
+from recipec.pins.lockfile import Lock
+from recipec.plan.determinism import PORTABLE_CLASS
+from recipec.plan.make import make_plan
+from recipec.plan.plan import Plan
+from recipec.progress import Progress
+from recipec.store import Store, canonical, sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What the passes made of one recipe."""
+
+    lock: Lock
+    plan: Plan
+    files: Bundle
+    image: Image
+    run_id: str
+    stages: Mapping[str, dict[str, Any]]
+    notices: tuple[str, ...]
+
+
+def run_passes(
+    loaded: Loaded,
+    *,
+    old: Lock | None,
+    store: Store,
+    progress: Progress,
+    locked: bool,
+    jobs: int,
+) -> Made:
+    """Lock, plan, emit and build the image. Raises RecipecError of every kind."""
+    from recipec.emit.runtime import runtime_bundle
+    from recipec.emit.script import emit_bundle
+    from recipec.image.build import build_image
+    from recipec.pins.fetch import fetch
+
+    pinned, plan = lock_and_plan(loaded, old=old, store=store, progress=progress, locked=locked)
+    lock = pinned.lock
+    files = emit_bundle(plan.settings, lock)
+    sources = fetch(lock, store=store, project=loaded.project.root, progress=progress, jobs=8)
+    image = build_image(
+        lock,
+        recipe=files,
+        runtime=runtime_bundle(),
+        environment=plan.settings.environment,
+        sources=sources,
+        store=store,
+        jobs=jobs,
+        progress=progress,
+    )
+    return Made(
+        lock=lock,
+        plan=plan,
+        files=files,
+        image=image,
+        run_id=run_id(image, files, lock, plan),
+        stages=dvc.stages(loaded.recipe.name, stage_paths(loaded, lock)),
+        notices=pinned.notices,
+    )
+
+
+def lock_and_plan(
+    loaded: Loaded, *, old: Lock | None, store: Store, progress: Progress, locked: bool
+) -> tuple[LockResult, Plan]:
+    """Pin every input, then decide every number. Refuses a cell that does not exist."""
+    pinned = make_lock(
+        loaded.recipe,
+        loaded.digest,
+        old=old,
+        project=loaded.project.root,
+        store=store,
+        progress=progress,
+        locked=locked,
+    )
+    _refuse_impossible(loaded, pinned)
+    plan = make_plan(
+        loaded.recipe,
+        pinned.lock,
+        family=pinned.model.family,
+        model_type=pinned.model.model_type,
+        config=pinned.model.config,
+    )
+    return pinned, plan
+
+
+def _refuse_impossible(loaded: Loaded, pinned: LockResult) -> None:
+    """The cell of support.toml, now that the model's own config has told its family."""
+    from recipec.catalog import support
+
+    recipe, model = loaded.recipe, pinned.model
+    cell = support.cell(recipe.task.type, model.family, recipe.method.type)
+    if not cell.supported:
+        message = f"{cell.reason} ({recipe.architecture.model} is {model.family})"
+        at = ("architecture", "model")
+        raise RecipeError([loaded.document().diagnostic(at, message, cell.hint)])
+    if model.model_type not in support.models():
+        known = ", ".join(sorted(support.models()))
+        message = f"this version does not know the architecture {model.model_type!r}"
+        hint = f"architectures of this version: {known}"
+        at = ("architecture", "model")
+        raise RecipeError([loaded.document().diagnostic(at, message, hint)])
+
+
+def run_id(image: Image, files: Bundle, lock: Lock, plan: Plan) -> str:
+    """The address of a run: equal addresses give equal bytes. Known before anything has run."""
+    settings = plan.settings
+    return sha256(
+        canonical(
+            {
+                "image": image.config.digest,
+                "scripts": {p: sha256(data) for p, data in files if p.endswith(".py")},
+                "model": {file.path: file.sha256 for file in lock.model.files},
+                "data": {file.split: file.sha256 for file in lock.data},
+                "hardware_class": hardware_class(settings.hardware_class),
+                "threads": settings.threads,
+                "world_size": settings.world_size,
+            }
+        )
+    )
+
+
+def hardware_class(planned: str) -> str:
+    """The planned class if it is portable, else this machine's own: vendor and instruction set."""
+    if planned == PORTABLE_CLASS:
+        return planned
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return f"{planned}-{platform.machine()}"
+    vendor = "amd" if "AuthenticAMD" in text else "intel" if "GenuineIntel" in text else "other"
+    flags = set(next((ln for ln in text.splitlines() if ln.startswith("flags")), "").split())
+    levels = (("avx512bf16", "avx512_bf16"), ("avx512", "avx512f"), ("avx2", "avx2"))
+    level = next((name for name, flag in levels if flag in flags), "base")
+    return f"{planned}-{vendor}-{level}"
+
+
+def stage_paths(loaded: Loaded, lock: Lock) -> dvc.StagePaths:
+    """What the DVC stages depend on and write, relative to dvc.yaml."""
+    project, recipe = loaded.project, loaded.recipe
+    model = recipe.architecture.model
+    models = [model.removeprefix("path:")] if model.startswith("path:") else []
+    by_split = {file.split: file.path for file in lock.data}
+    trained_on = [by_split[split] for split in ("train", "validation") if split in by_split]
+    measured_on = by_split.get("test", by_split.get("validation"))
+    return dvc.StagePaths(
+        recipe=project.relative(project.recipe),
+        lock=project.relative(project.lock),
+        build=project.relative(project.folder(recipe.name)),
+        train_inputs=(*trained_on, *models),
+        evaluate_inputs=(*([measured_on] if measured_on else []), *models),
+    )

@@ -1,0 +1,82 @@
+"""Where things of a recipe lie: the project's root, the lock, the build folder, dvc.yaml.
+
+In: the path of a recipe. Out: paths. It reads no file's content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipec.errors import Diagnostic, RecipeError
+
+MARKERS = (".dvc", ".git", "dvc.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The folder that every path of a recipe is relative to."""
+
+    root: Path
+    recipe: Path
+    build: Path
+    """The folder that holds a build folder for each recipe."""
+
+    @property
+    def lock(self) -> Path:
+        """The recipe's lock, beside it."""
+        return self.recipe.with_name(f"{self.recipe.stem}.lock.json")
+
+    @property
+    def dvc(self) -> Path:
+        """The project's dvc.yaml."""
+        return self.root / "dvc.yaml"
+
+    def folder(self, name: str) -> Path:
+        """The build folder of the recipe `name`."""
+        return self.build / name
+
+    def shown(self, path: Path) -> str:
+        """A path as users should see it: relative to where they stand, if it is below."""
+        here = Path.cwd()
+        return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+    def relative(self, path: Path) -> str:
+        """A path relative to the root with forward slashes, as dvc.yaml names it."""
+        import os
+
+        return Path(os.path.relpath(path, self.root)).as_posix()
+
+
+def find_project(recipe: Path, build: Path | None = None) -> Project:
+    """The project of a recipe: the nearest folder above it with .dvc, .git or dvc.yaml.
+
+    Without any of these it is the working folder if the recipe is below it, else the recipe's own
+    folder. Raises RecipeError when there is no such recipe.
+    """
+    full = recipe.absolute()
+    if not full.is_file():
+        what = "is a folder, not a recipe" if full.is_dir() else "there is no such recipe"
+        raise RecipeError(
+            [Diagnostic(file=str(recipe), line=0, column=0, message=what, hint=_nearest(full))]
+        )
+    full = full.resolve()
+    here = Path.cwd().resolve()
+    fallback = here if full.is_relative_to(here) else full.parent
+    root = next(
+        (f for f in full.parents if any((f / marker).exists() for marker in MARKERS)), fallback
+    )
+    return Project(root=root, recipe=full, build=(build or root / "build").absolute())
+
+
+def _nearest(missing: Path) -> str:
+    import difflib
+
+    folder = missing.parent
+    names = sorted(f.name for f in folder.glob("*.y*ml")) if folder.is_dir() else []
+    near = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]}?"
+    if missing.is_dir():
+        return "name the .yaml file in it"
+    return "start one with `recipec init NAME`"
