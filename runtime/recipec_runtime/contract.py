@@ -1,0 +1,68 @@
+"""run.json: the one contract between the compiler and this runtime.
+
+In: the bytes of run.json. Out: a frozen `RunFile`. It reads no other file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from recipec_runtime.errors import EnvironmentLacks
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One file that must be there: path relative to the root, digest, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """What run.json says. `environment` must be set before torch is imported."""
+
+    name: str
+    reproducibility: str
+    hardware_class: str
+    threads: int
+    world_size: int
+    environment: dict[str, str]
+    scripts: dict[str, str]
+    inputs: tuple[Input, ...]
+    at_least: dict[str, float]
+    at_most: dict[str, float]
+
+
+def parse(data: bytes) -> RunFile:
+    """The contract from its JSON text. Raises EnvironmentLacks if it cannot be read."""
+    try:
+        plain: dict[str, Any] = json.loads(data)
+        version = plain["version"]
+        if version != VERSION:
+            raise EnvironmentLacks(
+                f"run.json has version {version}; this runtime reads version {VERSION}",
+                hint="build the recipe again, so that script and runtime match",
+            )
+        return RunFile(
+            name=plain["name"],
+            reproducibility=plain["reproducibility"],
+            hardware_class=plain["hardware_class"],
+            threads=plain["threads"],
+            world_size=plain["world_size"],
+            environment=dict(plain["environment"]),
+            scripts=dict(plain["scripts"]),
+            inputs=tuple(Input(**entry) for entry in plain["inputs"]),
+            at_least=dict(plain["gates"]["at_least"]),
+            at_most=dict(plain["gates"]["at_most"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise EnvironmentLacks(
+            f"run.json cannot be read: {type(error).__name__}: {error}",
+            hint="build the recipe again",
+        ) from error

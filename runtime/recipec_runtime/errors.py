@@ -1,0 +1,51 @@
+"""Every way in which a run can stop, with its exit code.
+
+In: a message and a hint. Out: exceptions that `launch` prints to stderr. Nothing here prints.
+"""
+
+from __future__ import annotations
+
+ENVIRONMENT, MISMATCH, TRAINING = 3, 4, 5
+
+
+class RunError(Exception):
+    """Base of every error that a run can end with."""
+
+    exit_code = TRAINING
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def render(self) -> str:
+        """The error as text for stderr."""
+        return f"error: {self.message}" + (f"\n  hint: {self.hint}" if self.hint else "")
+
+
+class EnvironmentLacks(RunError):
+    """This machine or container lacks something: a CPU feature, memory, disk, a setting."""
+
+    exit_code = ENVIRONMENT
+
+
+class HashMismatch(RunError):
+    """An input's bytes are not the ones that the recipe was compiled for."""
+
+    exit_code = MISMATCH
+
+
+class TrainingFailed(RunError):
+    """Training or evaluation stopped with an error."""
+
+
+class GateFailed(RunError):
+    """A metric did not reach what the recipe asks for."""
+
+
+class Stopped(RunError):
+    """A signal asked the run to stop; the exit code is 128 plus the signal's number."""
+
+    def __init__(self, number: int, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + number

@@ -1,0 +1,82 @@
+"""Small helpers around models that every script would repeat.
+
+In: a transformers model or config. Out: facts about it, or the model for a while in another mode.
+torch is imported inside, after the environment is pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from recipec_runtime.errors import TrainingFailed
+
+DROPOUTS = (
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "dropout",
+    "dropout_rate",
+    "embd_pdrop",
+    "hidden_dropout_prob",
+    "resid_pdrop",
+)
+"""Names under which configs keep a dropout probability."""
+
+
+@contextmanager
+def apart(model: Any) -> Iterator[None]:
+    """Evaluation mode without gradients; mode and random state are put back on leaving.
+
+    Whatever is drawn inside, training goes on with the same dropout masks.
+    """
+    import torch
+
+    training = model.training
+    state = torch.get_rng_state()
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_rng_state(state)
+        model.train(training)
+
+
+def set_dropout(config: Any, probability: float) -> Any:
+    """The config with every dropout it knows set to `probability`."""
+    names = [name for name in DROPOUTS if hasattr(config, name)]
+    if not names:
+        raise TrainingFailed(
+            f"a {config.model_type} model has no dropout to set",
+            hint="leave architecture.dropout out of the recipe",
+        )
+    for name in names:
+        setattr(config, name, probability)
+    return config
+
+
+def head_layers(model: Any, missing: Iterable[str]) -> list[str]:
+    """Names of the layers that must be trained and saved whole beside an adapter.
+
+    They are the task's head (every child beside the base model that has weights) and any layer that
+    the model's files lack and that was therefore made at random; `missing` are parameter names.
+    """
+    children = [
+        name
+        for name, child in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in child.parameters())
+    ]
+    layers = {name.rpartition(".")[0] for name in missing}
+    inner = [layer for layer in layers if layer.partition(".")[0] not in children]
+    return sorted([*children, *inner])
+
+
+def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters in two groups: matrices decay, biases and norms do not."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]

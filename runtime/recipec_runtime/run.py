@@ -1,0 +1,80 @@
+"""One run: where its inputs lie, where its outputs go, and what run.json says about it.
+
+In: the environment's paths and the contract. Out: paths and rows. It trains nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipec_runtime import data, outputs
+from recipec_runtime.contract import RunFile
+from recipec_runtime.errors import TrainingFailed
+from recipec_runtime.ranks import Ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a script is given. `started` is on the monotonic clock, in seconds."""
+
+    stage: str
+    spec: RunFile
+    root: Path
+    output: Path
+    trained: Path
+    run_id: str | None
+    engine: str | None
+    ranks: Ranks
+    fingerprint: str
+    started: float
+
+    @property
+    def model(self) -> str:
+        """The folder of the model to tune."""
+        return str(self.root / "model")
+
+    @property
+    def trained_model(self) -> str:
+        """The folder of the tuned model; only the evaluate stage has one."""
+        return str(self.trained / "model")
+
+    def rows(self, split: str, *fields: str) -> list[data.Row]:
+        """The rows of a split with these fields, in the file's order."""
+        for entry in self.spec.inputs:
+            path = Path(entry.path)
+            if path.parent == Path("data") and path.stem == split:
+                return data.read_rows(self.root / path, fields)
+        raise TrainingFailed(f"the recipe has no {split} data", hint="build the recipe again")
+
+    @contextmanager
+    def new_model(self) -> Iterator[str]:
+        """A folder to save the tuned model into; on leaving, it is completed and takes its place.
+
+        Completed: the tokenizer's files as they came, the recipe's model card, and one byte form of
+        what the libraries write in an order of their own.
+        """
+        with outputs.new_model(self.output / "model", self.root) as folder:
+            yield str(folder)
+
+    def finish(self, metrics: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+        """End of an evaluate stage: write predictions, metrics and receipt, then check the gates.
+
+        `metrics` has one entry per measured split; its `tuned` numbers are what gates compare.
+        """
+        outputs.write(self.output / "predictions.jsonl", outputs.lines(predictions))
+        outputs.finish(self, metrics, machine={})
+        outputs.check_gates(self.spec, metrics)
+
+    def seconds(self, moment: float | None) -> float | None:
+        """Seconds from the run's start to a moment of the monotonic clock."""
+        return None if moment is None else round(moment - self.started, 3)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run's start."""
+        return round(time.monotonic() - self.started, 3)
