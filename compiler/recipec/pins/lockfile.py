@@ -109,6 +109,8 @@ class Lock:
     uv: str
     exclude_newer: str | None = None
     layer_format: int
+    requirements: tuple[str, ...] = ()
+    """What the wheels were resolved for, as PEP 508 texts in sorted order."""
     wheels: tuple[Wheel, ...]
     debs: tuple[Deb, ...]
     model: Model

@@ -1,0 +1,73 @@
+"""Reader of stack.toml: which Python packages an image needs, by method and by tokenizer.
+
+In: the data file beside this module, a method, the names of the model's files, the recipe's own
+versions. Out: PEP 508 requirements in sorted order. It resolves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from recipec.catalog.support import read_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerNeed:
+    """Requirements of a tokenizer that has one of `files` and no tokenizer.json."""
+
+    files: tuple[str, ...]
+    requirements: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Versions by package name; `*` leaves the version to the resolver."""
+
+    always: Mapping[str, str]
+    methods: Mapping[str, Mapping[str, str]]
+    tokenizers: tuple[TokenizerNeed, ...] = ()
+
+    def requirements(
+        self, *, method: str, files: Collection[str], versions: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """What the image of such a recipe needs. `versions` replaces or adds by normalized name.
+
+        A version is an exact one (`5.23.0`), a specifier (`>=5,<6`) or `*`.
+        """
+        chosen = {normalized(name): version for name, version in self.always.items()}
+        chosen |= {normalized(n): v for n, v in self.methods.get(method, {}).items()}
+        if "tokenizer.json" not in files:
+            for need in self.tokenizers:
+                if set(need.files) & set(files):
+                    chosen |= {normalized(n): v for n, v in need.requirements.items()}
+        chosen |= {normalized(name): version for name, version in versions.items()}
+        return tuple(sorted(_requirement(name, version) for name, version in chosen.items()))
+
+
+@cache
+def load() -> Stack:
+    """The stack of this version of recipec."""
+    table = read_table("stack.toml")
+    return Stack(
+        always=table["always"],
+        methods=table["methods"],
+        tokenizers=tuple(
+            TokenizerNeed(files=tuple(row["files"]), requirements=row["requirements"])
+            for row in table["tokenizers"].values()
+        ),
+    )
+
+
+def normalized(name: str) -> str:
+    """A package name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _requirement(name: str, version: str) -> str:
+    version = version.strip()
+    if version == "*":
+        return name
+    return f"{name}{version}" if version[:1] in "<>=!~" else f"{name}=={version}"
