@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser(command: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="recipec",
-        description="Compile a recipe for fine-tuning into a pinned image, a script and DVC stages.",
+        description="Compile a recipe for fine-tuning into an image, a script and DVC stages.",
         epilog="Exit codes: 0 done, 1 the recipe is wrong, 2 wrong usage, 3 the environment lacks"
         " something, 4 a hash did not match, 5 training failed or a gate did not hold.",
     )

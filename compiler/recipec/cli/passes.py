@@ -6,6 +6,7 @@ In: a checked recipe and its old lock. Out: the values that the build folder is 
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,9 @@ def stage_paths(loaded: Loaded, lock: Lock) -> dvc.StagePaths:
     by_split = {file.split: file.path for file in lock.data}
     trained_on = [by_split[split] for split in ("train", "validation") if split in by_split]
     measured_on = by_split.get("test", by_split.get("validation"))
+    usual = project.build == project.root / "build"
     return dvc.StagePaths(
+        options="" if usual else f" -o {shlex.quote(project.relative(project.build))}",
         recipe=project.relative(project.recipe),
         lock=project.relative(project.lock),
         build=project.relative(project.folder(recipe.name)),

@@ -28,6 +28,8 @@ class StagePaths:
     train_inputs: tuple[str, ...]
     """Data and model paths that training reads from the project."""
     evaluate_inputs: tuple[str, ...]
+    options: str = ""
+    """What `recipec run` needs beside the recipe, such as ` -o DIR`."""
 
 
 def stages(name: str, paths: StagePaths) -> dict[str, Stage]:
@@ -38,14 +40,14 @@ def stages(name: str, paths: StagePaths) -> dict[str, Stage]:
     digest = f"{build}/image.digest"
     return {
         f"{name}-train": {
-            "cmd": f"recipec run {_quoted(paths.recipe)} --stage train",
+            "cmd": f"recipec run {_quoted(paths.recipe)} --stage train{paths.options}",
             "deps": sorted({f"{build}/train.py", digest, paths.lock, *paths.train_inputs}),
             "outs": [f"{trained}/history.jsonl", f"{trained}/model", f"{trained}/receipt.json"],
             "metrics": [f"{trained}/metrics.json"],
             "plots": [{f"{trained}/history.csv": {"x": "step", "y": "loss"}}],
         },
         f"{name}-evaluate": {
-            "cmd": f"recipec run {_quoted(paths.recipe)} --stage evaluate",
+            "cmd": f"recipec run {_quoted(paths.recipe)} --stage evaluate{paths.options}",
             "deps": sorted(
                 {
                     f"{build}/evaluate.py",

@@ -1,0 +1,60 @@
+"""`recipec build RECIPE…`: the whole compile."""
+
+from __future__ import annotations
+
+import argparse
+
+from recipec.cli.common import add_build_options, add_recipe
+from recipec.cli.compile import Built, compile_recipe
+from recipec.cli.console import print_json, quiet_or_bars, say, size
+from recipec.cli.project import find_project
+from recipec.errors import OK
+from recipec.store import Store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_recipe(parser, many=True)
+    add_build_options(parser)
+    parser.add_argument(
+        "--locked", action="store_true", help="refuse to change a lock; another image is an error"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compile every recipe. Raises RecipecError at the first that fails; the others stay built."""
+    store = Store()
+    built: list[Built] = []
+    projects = [find_project(path, options.output) for path in options.recipes]
+    with quiet_or_bars(options.json) as bars:
+        for project in projects:
+            one = compile_recipe(
+                project,
+                store=store,
+                progress=bars,
+                locked=options.locked,
+                jobs=options.jobs,
+            )
+            built.append(one)
+            if not options.json:
+                _tell(one)
+    if options.json:
+        plain = [one.to_plain() for one in built]
+        print_json(plain[0] if len(plain) == 1 else {"builds": plain})
+    return OK
+
+
+def _tell(built: Built) -> None:
+    for notice in built.notices:
+        say(f"note: {notice}")
+    made = [layer for layer in built.image.layers if not layer.cached]
+    total = sum(layer.blob.size for layer in built.image.layers)
+    if built.facts["up_to_date"]:
+        work = "nothing to do"
+    else:
+        fresh = size(sum(layer.blob.size for layer in made))
+        work = f"{len(made)} of {len(built.image.layers)} layers made ({fresh})"
+    say(f"{built.name}: {work}, {built.seconds:.2f} s")
+    say(f"  image   {built.image.manifest.digest}  {size(total)}")
+    say(f"  run id  {built.run_id}")
+    say(f"  folder  {built.project.shown(built.folder)}")

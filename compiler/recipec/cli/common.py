@@ -1,0 +1,41 @@
+"""Arguments and wiring that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recipec.errors import UsageError
+
+
+def add_recipe(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """The recipe, or several."""
+    if many:
+        parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
+    else:
+        parser.add_argument("recipe", type=Path, metavar="RECIPE")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that may compile takes."""
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="folder of the build folders (build/)"
+    )
+    parser.add_argument(
+        "--jobs", type=positive, metavar="N", help="worker processes (the number of cores)"
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def one_of(condition: bool, message: str, hint: str) -> None:
+    """Raise UsageError unless the condition holds."""
+    if not condition:
+        raise UsageError(message, hint=hint)

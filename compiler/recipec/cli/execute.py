@@ -1,0 +1,114 @@
+"""One stage of a built recipe on one engine: folders, mounts, and what its exit code means."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from recipec.cli.compile import Built, read_lock
+from recipec.engines.engine import Engine
+from recipec.engines.job import Job, Mount
+from recipec.errors import (
+    ENVIRONMENT,
+    MISMATCH,
+    EnvironmentLacks,
+    HashMismatch,
+    Interrupted,
+    TrainingFailed,
+)
+from recipec.image.image import OUTPUT, TRAINED
+from recipec.store import Store, make_folder
+
+KEPT = "checkpoint"
+
+
+def execute(
+    built: Built,
+    *,
+    stage: str,
+    engine: Engine,
+    store: Store,
+    folder: Path,
+    trained: Path | None = None,
+) -> None:
+    """Run a stage so that its files end up in `folder`.
+
+    `trained` is where evaluation finds the train stage's files (build/NAME/train if left out).
+    Raises TrainingFailed, HashMismatch, Interrupted or EnvironmentLacks by the exit code.
+    """
+    mounts = [Mount(host=folder, container=OUTPUT, read_only=False)]
+    if stage == "evaluate":
+        trained = trained or built.folder / "train"
+        if not (trained / "model").is_dir():
+            raise EnvironmentLacks(
+                f"there is no trained model in {built.project.shown(trained)}",
+                hint="train first: `dvc repro`, or `recipec run --stage train`",
+            )
+        mounts.append(Mount(host=trained, container=TRAINED, read_only=True))
+    _clear(folder)
+    job = Job(
+        image=built.image,
+        reference=f"recipec.local/{built.name}:latest",
+        command=(stage,),
+        environment=(("RECIPEC_ENGINE", engine.name), ("RECIPEC_RUN_ID", built.run_id)),
+        mounts=tuple(mounts),
+        host_root=_host_root(built, store) if engine.name == "host" else None,
+    )
+    _explain(engine.run(job), stage, built.project.shown(folder))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run wrote, but keep its checkpoint."""
+    make_folder(folder)
+    for entry in folder.iterdir():
+        if entry.name == KEPT:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _explain(code: int, stage: str, folder: str) -> None:
+    """Turn the runtime's exit code into our own error; it has said its message already."""
+    if code == 0:
+        return
+    if code in {130, 143}:
+        raise Interrupted(
+            f"{stage} was stopped; its checkpoint is in {folder}",
+            hint="run the same command again to go on from there, to the same bytes",
+        )
+    if code == MISMATCH:
+        raise HashMismatch(
+            f"an input of {stage}", expected="the bytes of the lock", found="others (see above)"
+        )
+    if code == ENVIRONMENT:
+        raise EnvironmentLacks(f"{stage} could not run here (see above)", hint="`recipec doctor`")
+    hint = ""
+    if code in {137, 9, -9}:
+        hint = "killed from outside, usually for memory: try a smaller training.micro_batch_size"
+    raise TrainingFailed(f"{stage} ended with exit code {code} (see above)", hint=hint)
+
+
+def _host_root(built: Built, store: Store) -> Path:
+    """A folder that looks like the image's /opt/recipec: links to recipe, model and data."""
+    lock = read_lock(built.project)
+    assert lock is not None, "a locked compile has a lock"
+    from recipec.pins.fetch import fetch
+    from recipec.progress import Silent
+
+    sources = fetch(lock, store=store, project=built.project.root, progress=Silent(), jobs=1)
+    root = built.folder / "host"
+    if root.exists():
+        shutil.rmtree(root)
+    links = {f"model/{file.path}": sources[file.sha256] for file in lock.model.files}
+    for data in lock.data:
+        suffix = "".join(Path(data.path).suffixes)
+        links[f"data/{data.split}{suffix}"] = sources[data.sha256]
+    for script in ("train.py", "evaluate.py", "run.json"):
+        links[f"recipe/{script}"] = built.folder / script
+    for name, target in links.items():
+        make_folder((root / name).parent)
+        os.symlink(target, root / name)  # noqa: PTH211 - reads as the command of that name
+    return root
