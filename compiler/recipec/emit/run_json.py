@@ -1,0 +1,56 @@
+"""run.json: the one contract between the compiler and the runtime.
+
+In: settings, lock and the emitted files. Out: its bytes. It holds no run id and no image digest,
+because it lies inside the image that they name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from recipec.pins.lockfile import Lock
+from recipec.plan.plan import Settings
+from recipec.store import sha256
+
+VERSION = 1
+
+
+def run_json(settings: Settings, lock: Lock, files: Mapping[str, bytes]) -> bytes:
+    """The contract's text: sorted keys, ASCII. `files` are the recipe's other files."""
+    plain = {
+        "version": VERSION,
+        "name": settings.name,
+        "reproducibility": settings.reproducibility,
+        "hardware_class": settings.hardware_class,
+        "threads": settings.threads,
+        "world_size": settings.world_size,
+        "environment": dict(settings.environment),
+        "scripts": {"train": "recipe/train.py", "evaluate": "recipe/evaluate.py"},
+        "inputs": _inputs(lock, files),
+        "gates": {
+            "at_least": dict(settings.gates_at_least),
+            "at_most": dict(settings.gates_at_most),
+        },
+        "model": {
+            "source": settings.model_source,
+            "commit": settings.model_commit,
+            "license": settings.model_license,
+        },
+    }
+    return (json.dumps(plain, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
+
+
+def data_path(split: str, path: str) -> str:
+    """Where a split's file lies under the root, whatever its name in the project."""
+    return f"data/{split}{PurePosixPath(path).suffix}"
+
+
+def _inputs(lock: Lock, files: Mapping[str, bytes]) -> list[dict[str, object]]:
+    found = [(f"model/{file.path}", file.sha256, file.size) for file in lock.model.files]
+    found += [(data_path(file.split, file.path), file.sha256, file.size) for file in lock.data]
+    found += [(f"recipe/{name}", sha256(data), len(data)) for name, data in files.items()]
+    return [
+        {"path": path, "sha256": digest, "size": size} for path, digest, size in sorted(found)
+    ]
