@@ -121,7 +121,7 @@ def compile_recipe(
             seconds=time.perf_counter() - started,
             notices=tuple(notices),
         )
-        _remember(built, loaded, lock, outputs)
+        _remember(built, loaded, lock, outputs, store)
     return built
 
 
@@ -209,7 +209,8 @@ def _write(
     return [*wanted, folder / "image" / "index.json"]
 
 
-def _remember(built: Built, loaded: Loaded, lock: Lock, outputs: list[Path]) -> None:
+def _remember(built: Built, loaded: Loaded, lock: Lock, outputs: list[Path], store: Store) -> None:
+    """Write down what this build depended on and wrote, and that the store's blobs are in use."""
     root = loaded.project.root
     inputs = [root / file.path for file in lock.data]
     model = loaded.recipe.architecture.model
@@ -226,6 +227,8 @@ def _remember(built: Built, loaded: Loaded, lock: Lock, outputs: list[Path]) -> 
         "image": _image_to_plain(built.image),
     }
     write_atomically(built.folder / STATE, canonical(state))
+    place = str(built.folder / STATE)
+    store.put_record("builds", place, {"state": place, "lock": str(built.project.lock)})
 
 
 def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
