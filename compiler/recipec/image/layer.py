@@ -69,23 +69,34 @@ class LayerWriter:
         if len(self._pending) > _PENDING_MAX:
             self._flush()
 
-    def stream(self, path: str, size: int, chunks: Iterable[bytes], mode: int = 0o644) -> None:
-        """A file of `size` bytes, as stored blocks. Raises UnsafeInput if the size is a lie."""
+    def stream(
+        self,
+        path: str,
+        *,
+        size: int,
+        chunks: Iterable[bytes],
+        crc: int | None = None,
+        mode: int = 0o644,
+    ) -> None:
+        """A file as stored blocks. Raises UnsafeInput if its size, or its CRC if given, is a lie."""
         self._parents(path)
         self._head(path, tarball.REGULAR, mode, size=size)
-        crc, before = self._begin()
-        total = 0
+        running, before = self._begin()
+        total = check = 0
         for chunk in chunks:
             total += len(chunk)
             if total > size:
                 break
             self._blob.write(stored(chunk, final=False))
             self._tar.update(chunk)
-            crc = isal_zlib.crc32(chunk, crc)
+            running = isal_zlib.crc32(chunk, running)
+            check = isal_zlib.crc32(chunk, check)
             self._watch(len(chunk))
         if total != size:
             raise UnsafeInput(f"{path}: it is not {size} bytes long, as was declared")
-        self._blob.write(stored(b"", final=True) + _trailer(crc, before + size))
+        if crc is not None and check != crc:
+            raise UnsafeInput(f"{path}: its CRC is {check:08x}, not the {crc:08x} declared")
+        self._blob.write(stored(b"", final=True) + _trailer(running, before + size))
         self._pending += tarball.padding(size)
 
     def splice(  # noqa: PLR0913 - what a zip's directory says about a member

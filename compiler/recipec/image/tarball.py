@@ -63,7 +63,8 @@ def _middle(mode: int) -> bytes:
 
 
 _TIME = b"%011o\0" % MTIME
-_TAIL = b"ustar\x0000" + bytes(64) + b"%07o\0%07o\0" % (0, 0)
+_TAIL = b"ustar\x0000" + bytes(64 + 16)
+"""Magic and version; no user, no group, no device numbers."""
 _BLANK_SUM = 8 * ord(" ") + sum(_TIME) + sum(_TAIL)
 _LAST = bytes(12)
 

@@ -1,0 +1,85 @@
+"""From pinned inputs to an image: the pass `image`.
+
+In: a lock, the emitted recipe, the runtime, where each pinned file lies. Out: an `Image` whose
+every blob lies in the store. What was made once is never made again: each layer's record is filed
+under a key of everything that its bytes depend on. The result does not depend on `jobs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from recipec.emit.bundle import Bundle
+from recipec.image.config import config, manifest
+from recipec.image.image import (
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+    Image,
+    Layer,
+)
+from recipec.image.spec import Spec, layer_specs
+from recipec.image.work import Task, checked_key, known_layer, run_tasks
+from recipec.pins.lockfile import Lock
+from recipec.progress import Progress
+from recipec.store import Store
+
+
+def build_image(
+    lock: Lock,
+    *,
+    recipe: Bundle,
+    runtime: Bundle,
+    environment: Sequence[tuple[str, str]],
+    sources: Mapping[str, Path],
+    store: Store,
+    jobs: int,
+    progress: Progress,
+) -> Image:
+    """Make every layer that the store lacks, then config and manifests.
+
+    `sources` gives the local file of every digest in the lock. `jobs` is the number of worker
+    processes; 1 stays in this one. Raises UnsafeInput for wheels and packages that must not be
+    unpacked or do not fit together, HashMismatch for a file that is not what was pinned,
+    EnvironmentLacks when a file is missing or the disk is full.
+    """
+    specs = layer_specs(lock, recipe=recipe, runtime=runtime, sources=sources)
+    cached = {spec.key for spec in specs if known_layer(store, spec.key) is not None}
+    tasks = [Task(kind="layer", specs=(spec,)) for spec in specs if spec.key not in cached]
+    wheels = tuple(spec for spec in specs if spec.kind in ("wheel", "wheels"))
+    if store.record("checked", checked_key(wheels)) is None:
+        tasks.append(Task(kind="check", specs=wheels))
+    if tasks:
+        run_tasks(tasks, store, jobs=jobs, progress=progress)
+    layers = tuple(_layer(spec, store, cached=spec.key in cached) for spec in specs)
+    return _assemble(lock, layers, environment, store)
+
+
+def _layer(spec: Spec, store: Store, *, cached: bool) -> Layer:
+    record = known_layer(store, spec.key)
+    assert record is not None, spec.key
+    blob = Descriptor(
+        media_type=OCI_LAYER, digest=str(record["digest"]), size=int(record["size"])
+    )
+    return Layer(
+        kind=spec.kind, name=spec.name, blob=blob, diff_id=str(record["diff_id"]), cached=cached
+    )
+
+
+def _assemble(
+    lock: Lock, layers: tuple[Layer, ...], environment: Sequence[tuple[str, str]], store: Store
+) -> Image:
+    settings = _blob(store, OCI_CONFIG, config(lock, layers, environment))
+    return Image(
+        manifest=_blob(store, OCI_MANIFEST, manifest(settings, layers, docker=False)),
+        schema2=_blob(store, DOCKER_MANIFEST, manifest(settings, layers, docker=True)),
+        config=settings,
+        layers=layers,
+    )
+
+
+def _blob(store: Store, media_type: str, data: bytes) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=store.add_bytes(data), size=len(data))

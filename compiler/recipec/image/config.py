@@ -1,0 +1,101 @@
+"""The image's config and its two manifests, as JSON bytes.
+
+In: layers and environment. Out: bytes that depend on nothing else: no time, no host, no version of
+recipec. Specifications: OCI image-spec 1.1 (config.md, manifest.md), Docker image manifest V2,
+schema 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from recipec.image.format import CREATED
+from recipec.image.image import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    OUTPUT,
+    ROOT,
+    USER,
+    Descriptor,
+    Layer,
+)
+from recipec.pins.lockfile import Lock
+from recipec.store import canonical
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def config(lock: Lock, layers: Sequence[Layer], environment: Sequence[tuple[str, str]]) -> bytes:
+    """The image's config, which OCI and Docker read alike."""
+    return canonical(
+        {
+            "architecture": lock.platform.architecture,
+            "os": lock.platform.os,
+            "created": CREATED,
+            "config": {
+                "User": USER,
+                "WorkingDir": OUTPUT,
+                "Entrypoint": [
+                    f"/usr/bin/python{lock.platform.python}",
+                    "-m",
+                    "recipec_runtime",
+                ],
+                "Cmd": ["train"],
+                "Env": [f"{name}={value}" for name, value in _environment(environment).items()],
+                "Labels": _labels(lock),
+            },
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+            "history": [
+                {"created": CREATED, "created_by": f"recipec: {layer.kind}: {layer.name}"}
+                for layer in layers
+            ],
+        }
+    )
+
+
+def _environment(given: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """What the image always sets, then what the recipe's plan sets."""
+    return {
+        "PATH": _PATH,
+        "LANG": "C.UTF-8",
+        "HOME": "/tmp",  # noqa: S108 - a folder inside the image
+        "PYTHONPATH": f"{ROOT}/runtime",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **dict(given),
+    }
+
+
+def _labels(lock: Lock) -> dict[str, str]:
+    name = PurePosixPath(lock.recipe).name.partition(".")[0]
+    return {
+        "org.opencontainers.image.title": name,
+        "org.opencontainers.image.description": f"Fine-tunes {lock.model.source}",
+        "org.opencontainers.image.base.name": f"debian:{lock.platform.debian}",
+    }
+
+
+def manifest(config: Descriptor, layers: Sequence[Layer], *, docker: bool) -> bytes:
+    """The OCI manifest, or with `docker` its schema2 twin over the same blobs."""
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
+            "config": plain(config, DOCKER_CONFIG if docker else OCI_CONFIG),
+            "layers": [
+                plain(layer.blob, DOCKER_LAYER if docker else OCI_LAYER) for layer in layers
+            ],
+        }
+    )
+
+
+def plain(descriptor: Descriptor, media_type: str) -> dict[str, object]:
+    """A descriptor as manifests write it."""
+    return {"mediaType": media_type, "digest": descriptor.digest, "size": descriptor.size}

@@ -1,0 +1,47 @@
+"""Which names of archive members may become paths of an image.
+
+In: a name as an archive gives it. Out: the same name, or UnsafeInput saying whose it is. Nothing
+is repaired: a name that would need repair was made by a broken tool or a hostile hand.
+"""
+
+from __future__ import annotations
+
+from recipec.errors import UnsafeInput
+
+_COMPONENT, _PATH = 255, 4096 - 256
+"""Linux' limits in bytes; room is left for the folder that the path goes under."""
+
+
+def fault(name: str) -> str:
+    """What is wrong with a relative path, in words; empty if nothing is."""
+    if not name or name.startswith("/"):
+        return "an absolute or empty path" if name else "an empty path"
+    if "\\" in name:
+        return "a backslash"
+    if any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in name):
+        return "a control character"
+    parts = name.split("/")
+    if ".." in parts:
+        return "a path that leaves its folder"
+    if "." in parts or "" in parts:
+        return "a path with empty or dot parts"
+    if len(name.encode()) > _PATH or any(len(part.encode()) > _COMPONENT for part in parts):
+        return "a path longer than Linux allows"
+    return ""
+
+
+def safe(name: str, owner: str) -> str:
+    """`name`, if it may be a path below a folder. Raises UnsafeInput naming its owner."""
+    wrong = fault(name)
+    if wrong:
+        raise UnsafeInput(
+            f"{owner}: member {name!r} has {wrong}",
+            hint="the archive is broken or hostile; nothing of it was unpacked",
+        )
+    return name
+
+
+def parents(path: str) -> list[str]:
+    """The folders above a path, outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
