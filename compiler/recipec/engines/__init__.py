@@ -1,1 +1,1 @@
-"""Where an image runs: docker, podman, sandbox, host."""
+"""Running an image: docker, podman, the sandbox, or this Python."""

@@ -1,0 +1,153 @@
+"""Settings and locks made by hand, and recipe folders that the host can train in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from recipec.emit.script import emit_bundle
+from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile
+from recipec.plan.plan import Settings
+from recipec.store import digest_of_file
+
+PORTABLE = (
+    ("ATEN_CPU_CAPABILITY", "avx2"),
+    ("MKL_CBWR", "COMPATIBLE"),
+    ("OMP_NUM_THREADS", "1"),
+    ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+)
+CLASS = "cpu-x86-64-v3-portable"
+
+SUMMARY = Settings(
+    name="legal-t5",
+    domain="legal",
+    task="summarization",
+    family="encoder-decoder",
+    model_type="t5",
+    model_source="path:models/tiny-t5",
+    model_commit=None,
+    model_license="CC0-1.0",
+    attention="sdpa",
+    dropout=None,
+    source_field="clause",
+    target_field="summary",
+    text_field="text",
+    label_field="label",
+    labels=(),
+    prefix="",
+    method="lora",
+    rank=8,
+    alpha=16,
+    adapter_dropout=0.05,
+    target_modules=("k", "o", "q", "v", "wi", "wo"),
+    epochs=5,
+    batch_size=8,
+    micro_batch_size=8,
+    accumulation=1,
+    steps_per_epoch=4,
+    total_steps=20,
+    warmup_steps=2,
+    learning_rate=1e-3,
+    schedule="cosine",
+    weight_decay=0.01,
+    max_grad_norm=1.0,
+    label_smoothing=0.0,
+    max_source_length=64,
+    max_target_length=32,
+    max_length=48,
+    seed=7,
+    log_every=5,
+    checkpoint_every=3,
+    evaluation_batch_size=8,
+    num_beams=1,
+    max_new_tokens=12,
+    metrics=("rouge1", "rouge2", "rougeL"),
+    gates_at_least=(),
+    gates_at_most=(),
+    train_rows=32,
+    validation_rows=8,
+    test_rows=8,
+    threads=1,
+    world_size=1,
+    reproducibility="portable",
+    hardware_class=CLASS,
+    environment=PORTABLE,
+)
+"""A summarization recipe on a T5 with LoRA."""
+
+CAUSAL = dataclasses.replace(
+    SUMMARY,
+    name="legal-gpt2",
+    task="causal-lm",
+    family="decoder-only",
+    model_type="gpt2",
+    target_modules=("c_attn", "c_fc", "c_proj"),
+    metrics=("perplexity",),
+)
+"""Continued pre-training of a GPT-2 with LoRA."""
+
+CLASSES = dataclasses.replace(
+    SUMMARY,
+    name="ticket-bert",
+    task="sequence-classification",
+    family="encoder-only",
+    model_type="bert",
+    labels=("billing", "delivery", "login"),
+    target_modules=("dense", "key", "query", "value"),
+    metrics=("accuracy", "f1"),
+)
+"""Classification with a BERT and LoRA."""
+
+
+def lock_of(root: Path, settings: Settings) -> Lock:
+    """A lock of the model and data files that lie under `root`, as the image has them."""
+    model = sorted(path for path in (root / "model").rglob("*") if path.is_file())
+    data = sorted((root / "data").glob("*.jsonl"))
+    return Lock(
+        recipe=f"recipes/{settings.name}.yaml",
+        recipe_digest="sha256:" + "0" * 64,
+        uv="0.13.0",
+        layer_format=1,
+        wheels=(),
+        debs=(),
+        model=Model(
+            source=settings.model_source,
+            files=tuple(
+                ModelFile(
+                    path=path.relative_to(root / "model").as_posix(),
+                    sha256=digest_of_file(path),
+                    size=path.stat().st_size,
+                )
+                for path in model
+            ),
+        ),
+        data=tuple(
+            DataFile(
+                split=path.stem,
+                path=f"data/{path.name}",
+                sha256=digest_of_file(path),
+                size=path.stat().st_size,
+                rows=len(path.read_text().splitlines()),
+            )
+            for path in data
+        ),
+    )
+
+
+def place_recipe(root: Path, settings: Settings) -> Path:
+    """Emit the recipe into `root`/recipe, beside model/ and data/; the root."""
+    folder = root / "recipe"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in emit_bundle(settings, lock_of(root, settings)):
+        (folder / name).write_bytes(content)
+    return root
+
+
+def outputs(folder: Path, *, skip: tuple[str, ...] = ("machine.json",)) -> Mapping[str, str]:
+    """Digest of every file under an output folder but those that name the machine."""
+    return {
+        path.relative_to(folder).as_posix(): digest_of_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in skip
+    }
