@@ -61,9 +61,7 @@ def build_image(
 def _layer(spec: Spec, store: Store, *, cached: bool) -> Layer:
     record = known_layer(store, spec.key)
     assert record is not None, spec.key
-    blob = Descriptor(
-        media_type=OCI_LAYER, digest=str(record["digest"]), size=int(record["size"])
-    )
+    blob = Descriptor(media_type=OCI_LAYER, digest=str(record["digest"]), size=int(record["size"]))
     return Layer(
         kind=spec.kind, name=spec.name, blob=blob, diff_id=str(record["diff_id"]), cached=cached
     )

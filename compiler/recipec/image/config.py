@@ -63,7 +63,7 @@ def _environment(given: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {
         "PATH": _PATH,
         "LANG": "C.UTF-8",
-        "HOME": "/tmp",  # noqa: S108 - a folder inside the image
+        "HOME": "/tmp",
         "PYTHONPATH": f"{ROOT}/runtime",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

@@ -140,7 +140,7 @@ def _inflated(raw: BinaryIO, name: str, label: str) -> IO[bytes]:
     if suffix == ".xz":
         return lzma.LZMAFile(raw)
     if suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw, mode="rb")
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw, mode="rb"))
     if suffix == ".zst":
         try:
             from compression import zstd  # type: ignore[import-not-found, unused-ignore]
@@ -167,9 +167,7 @@ def _control(archive: tarfile.TarFile, label: str) -> str:
     raise UnsafeInput(f"{label}: it has no control file")
 
 
-def _entries(
-    archive: tarfile.TarFile, label: str, spool: BinaryIO, limit: int
-) -> Iterator[Entry]:
+def _entries(archive: tarfile.TarFile, label: str, spool: BinaryIO, limit: int) -> Iterator[Entry]:
     """Every entry of the data archive. `limit` bounds the bytes of all files together."""
     seen: set[str] = set()
     for count, info in enumerate(archive):

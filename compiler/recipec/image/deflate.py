@@ -5,8 +5,8 @@ Compressor libraries may change their bytes with any release; these few lines ca
 for what no wheel has compressed already: tar headers, and small text.
 
 Two speeds. `encode` finds runs of NUL and of the digit 0 only, by one regular expression: tar
-headers and their padding are little else, and a header costs microseconds. `encode(..., match=True)` also looks for
-repeats in the last 32 KiB (LZ77): right for text of some tens of kilobytes.
+headers and their padding are little else, and a header costs microseconds. With `match=True` it
+also looks for repeats in the last 32 KiB (LZ77): right for text of some tens of kilobytes.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _put_runs(bits: _Bits, data: bytes) -> None:
 
 
 def _put_matches(bits: _Bits, data: bytes) -> None:
-    """Write data with repeats replaced: greedy LZ77 that knows the last place of every four bytes."""
+    """Write data with repeats replaced: greedy LZ77, one place known of every four bytes."""
     last: dict[bytes, int] = {}
     here = done = 0
     end = len(data)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from isal import isal_zlib
 
@@ -25,6 +26,7 @@ from recipec.store import BlobWriter
 _GZIP = bytes.fromhex("1f8b08000000000000ff")
 """Deflate, no flags, no time, unknown system."""
 _PENDING_MAX = 4 << 20
+_Broken = cast("type[Exception]", isal_zlib.error)
 
 
 class LayerWriter:
@@ -78,7 +80,7 @@ class LayerWriter:
         crc: int | None = None,
         mode: int = 0o644,
     ) -> None:
-        """A file as stored blocks. Raises UnsafeInput if its size, or its CRC if given, is a lie."""
+        """A file as stored blocks. Raises UnsafeInput if its size or a given CRC is a lie."""
         self._parents(path)
         self._head(path, tarball.REGULAR, mode, size=size)
         running, before = self._begin()
@@ -99,7 +101,7 @@ class LayerWriter:
         self._blob.write(stored(b"", final=True) + _trailer(running, before + size))
         self._pending += tarball.padding(size)
 
-    def splice(  # noqa: PLR0913 - what a zip's directory says about a member
+    def splice(
         self,
         path: str,
         *,
@@ -190,7 +192,7 @@ class _Inflater:
     def _step(self, chunk: bytes) -> bytes:
         try:
             data: bytes = self._inflate.decompress(chunk, CHUNK)
-        except isal_zlib.error as error:
+        except _Broken as error:
             raise self._lie("its deflate stream is broken") from error
         self._total += len(data)
         if self._total > self._size:

@@ -63,7 +63,9 @@ class Spec:
                     "kind": "wheels" if self.kind == "wheel" else self.kind,
                     "python": self.python,
                     "inputs": [[i.name, i.digest] for i in self.inputs],
-                    "files": [[name, hashlib.sha256(data).hexdigest()] for name, data in self.files],
+                    "files": [
+                        [name, hashlib.sha256(data).hexdigest()] for name, data in self.files
+                    ],
                 }
             )
         )
@@ -97,7 +99,7 @@ def layer_specs(
             for d in sorted(lock.data, key=lambda d: d.split)
         ),
     )
-    return (
+    specs = (
         base,
         *_wheel_specs(lock.wheels, python, sources),
         model,
@@ -105,6 +107,7 @@ def layer_specs(
         _texts("runtime", "recipec_runtime", RUNTIME, runtime, python),
         _texts("recipe", "scripts and run.json", RECIPE, recipe, python),
     )
+    return tuple(spec for spec in specs if spec.kind == "base" or spec.inputs or spec.files)
 
 
 def _texts(kind: str, name: str, folder: str, bundle: Bundle, python: str) -> Spec:
@@ -112,9 +115,7 @@ def _texts(kind: str, name: str, folder: str, bundle: Bundle, python: str) -> Sp
     return Spec(kind=kind, name=name, python=python, files=tuple(sorted(files)))
 
 
-def _wheel_specs(
-    wheels: tuple[Wheel, ...], python: str, sources: Mapping[str, Path]
-) -> list[Spec]:
+def _wheel_specs(wheels: tuple[Wheel, ...], python: str, sources: Mapping[str, Path]) -> list[Spec]:
     """Large wheels by themselves; the others in pools that one more wheel changes one of."""
     ordered = sorted(wheels, key=lambda w: (w.name, w.sha256))
     large = sorted((w for w in ordered if w.size >= BIG_WHEEL), key=lambda w: (-w.size, w.name))
@@ -129,9 +130,7 @@ def _wheel_specs(
     return specs + [_wheels_spec("wheels", pool, python, sources) for pool in pools if pool]
 
 
-def _wheels_spec(
-    kind: str, wheels: list[Wheel], python: str, sources: Mapping[str, Path]
-) -> Spec:
+def _wheels_spec(kind: str, wheels: list[Wheel], python: str, sources: Mapping[str, Path]) -> Spec:
     name = ", ".join(f"{w.name} {w.version}" for w in wheels)
     inputs = tuple(_input(w.file, w.sha256, w.size, sources) for w in wheels)
     return Spec(kind=kind, name=name, python=python, inputs=inputs)

@@ -90,8 +90,8 @@ def _ustar(prefix: bytes, name: bytes, kind: bytes, mode: int, size: int, link: 
 def _pax(records: list[tuple[str, str]]) -> bytes:
     """A PAX extended header for the entry that follows."""
     body = b"".join(_record(key, value) for key, value in records)
-    return _ustar(b"", b"././@PaxHeader", _EXTENDED, 0o644, len(body), b"") + body + padding(
-        len(body)
+    return (
+        _ustar(b"", b"././@PaxHeader", _EXTENDED, 0o644, len(body), b"") + body + padding(len(body))
     )
 
 

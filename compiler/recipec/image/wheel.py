@@ -143,7 +143,7 @@ def _placed(wheel: ZipFile, target: Target, info: str) -> Iterator[tuple[str, Pl
 
 
 def _script(wheel: ZipFile, member: Member, target: Target) -> bytes:
-    """A `.data/scripts` file that asks for `#!python`, with the interpreter's path; else nothing."""
+    """A `.data/scripts` file that asks for `#!python`, with the interpreter's path; or none."""
     if wheel.start(member, 8) != b"#!python":
         return b""
     if member.size > MAX_METADATA:

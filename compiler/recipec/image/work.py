@@ -39,7 +39,7 @@ class Task:
         return sum(spec.size for spec in self.specs) // (1 if self.kind == "layer" else 50)
 
 
-class Stopped(Exception):  # noqa: N818 - no error: another task has failed or the user has stopped
+class Stopped(Exception):
     """The rest of the build is being abandoned."""
 
 
@@ -74,9 +74,7 @@ def run_task(task: Task, store: Store, watch: Any) -> None:
         store.put_record("checked", checked_key(task.specs), {"wheels": len(task.specs)})
 
 
-def run_tasks(
-    tasks: Sequence[Task], store: Store, *, jobs: int, progress: Progress
-) -> None:
+def run_tasks(tasks: Sequence[Task], store: Store, *, jobs: int, progress: Progress) -> None:
     """Do all tasks; raises what the first one that fails raises."""
     ordered = sorted(tasks, key=lambda task: (-task.size, task.specs[0].key if task.specs else ""))
     total = sum(task.size for task in tasks)
@@ -110,7 +108,7 @@ def _run_parallel(
             pending = set(futures)
             while pending:
                 finished, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
-                now = int(done.value)  # type: ignore[attr-defined]
+                now = int(done.value)
                 progress.advance(bar, now - shown)
                 shown = now
                 for future in finished:

@@ -3,7 +3,8 @@
 In: a zip file. Out: its directory as values, and the raw bytes of any member. It inflates nothing
 but small metadata, and believes nothing twice: whatever the local headers, the sizes and offsets
 say must agree with the central directory (PKWARE APPNOTE 6.3.10, sections 4.3 to 4.5), members
-must not overlap, and what is declared must be possible. Otherwise UnsafeInput names file and member.
+must not overlap, and what is declared must be possible. Otherwise UnsafeInput names both file and
+member.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ class ZipFile:
                 limit=limit,
             )
         )
-        return start + n + m + k
+        return int(start + n + m + k)
 
     def _name(self, raw: bytes, flags: int) -> str:
         try:
