@@ -1,0 +1,82 @@
+"""What differs between two locks, in words.
+
+In: two locks. Out: one line for each difference, in the order of the lock's fields. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from recipec.pins.lockfile import Deb, Lock, Wheel
+
+
+def describe(old: Lock, new: Lock) -> tuple[str, ...]:
+    """Every difference between the inputs of two locks; what they gave is not compared."""
+    lines: list[str] = []
+    if old.recipe != new.recipe:
+        lines.append(f"name: {old.recipe} -> {new.recipe}")
+    if old.recipe_digest != new.recipe_digest:
+        lines.append("recipe: changed")
+    if old.platform != new.platform:
+        lines.append(f"platform: {old.platform.wheels} -> {new.platform.wheels}")
+    if old.exclude_newer != new.exclude_newer:
+        lines.append(f"exclude_newer: {old.exclude_newer} -> {new.exclude_newer}")
+    if old.layer_format != new.layer_format:
+        lines.append(f"layer format: {old.layer_format} -> {new.layer_format}")
+    lines += [
+        f"requirement removed: {r}" for r in sorted({*old.requirements} - {*new.requirements})
+    ]
+    lines += [f"requirement added: {r}" for r in sorted({*new.requirements} - {*old.requirements})]
+    lines += _packages("wheel", _wheels(old.wheels), _wheels(new.wheels))
+    lines += _packages("deb", _debs(old.debs), _debs(new.debs))
+    if old.model.source != new.model.source:
+        lines.append(f"model: {old.model.source} -> {new.model.source}")
+    elif old.model.commit != new.model.commit:
+        lines.append(f"model commit: {old.model.commit} -> {new.model.commit}")
+    if old.model.license != new.model.license:
+        lines.append(f"model licence: {old.model.license} -> {new.model.license}")
+    lines += _files(
+        "model file",
+        {file.path: file.sha256 for file in old.model.files},
+        {file.path: file.sha256 for file in new.model.files},
+    )
+    lines += _files(
+        "data",
+        {f"{file.split} {file.path}": file.sha256 for file in old.data},
+        {f"{file.split} {file.path}": file.sha256 for file in new.data},
+    )
+    if old.labels != new.labels:
+        lines.append("labels: changed")
+    return tuple(lines)
+
+
+def _wheels(wheels: tuple[Wheel, ...]) -> dict[str, tuple[str, str]]:
+    return {wheel.name: (wheel.version, wheel.sha256) for wheel in wheels}
+
+
+def _debs(debs: tuple[Deb, ...]) -> dict[str, tuple[str, str]]:
+    return {deb.package: (deb.version, deb.sha256) for deb in debs}
+
+
+def _packages(
+    kind: str, old: Mapping[str, tuple[str, str]], new: Mapping[str, tuple[str, str]]
+) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        if name not in new:
+            yield f"{kind} removed: {name} {old[name][0]}"
+        elif name not in old:
+            yield f"{kind} added: {name} {new[name][0]}"
+        elif old[name][0] != new[name][0]:
+            yield f"{kind} {name}: {old[name][0]} -> {new[name][0]}"
+        elif old[name] != new[name]:
+            yield f"{kind} {name} {new[name][0]}: other bytes"
+
+
+def _files(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        if name not in new:
+            yield f"{kind} removed: {name}"
+        elif name not in old:
+            yield f"{kind} added: {name}"
+        elif old[name] != new[name]:
+            yield f"{kind} changed: {name}"
