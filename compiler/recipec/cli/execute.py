@@ -95,7 +95,8 @@ def _host_root(built: Built, store: Store) -> Path:
     """A folder that looks like the image's /opt/recipec: links to recipe, model and data."""
     lock = read_lock(built.project)
     assert lock is not None, "a locked compile has a lock"
-    from recipec.pins.fetch import fetch
+    from recipec.emit.run_json import data_path
+    from recipec.pins.lock import fetch
     from recipec.progress import Silent
 
     sources = fetch(lock, store=store, project=built.project.root, progress=Silent(), jobs=1)
@@ -104,8 +105,7 @@ def _host_root(built: Built, store: Store) -> Path:
         shutil.rmtree(root)
     links = {f"model/{file.path}": sources[file.sha256] for file in lock.model.files}
     for data in lock.data:
-        suffix = "".join(Path(data.path).suffixes)
-        links[f"data/{data.split}{suffix}"] = sources[data.sha256]
+        links[data_path(data.split, data.path)] = sources[data.sha256]
     for script in ("train.py", "evaluate.py", "run.json"):
         links[f"recipe/{script}"] = built.folder / script
     for name, target in links.items():

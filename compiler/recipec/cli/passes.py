@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipec.catalog import stack
+from recipec.catalog.debian import base_packages
+from recipec.cli.files import refuse_impossible
 from recipec.cli.frontend import Loaded
 from recipec.emit import dvc
 from recipec.emit.bundle import Bundle
-from recipec.errors import RecipeError
+from recipec.image.format import LAYER_FORMAT
 from recipec.image.image import Image
 from recipec.pins.lock import LockResult, make_lock
-from recipec.pins.lockfile import Lock
+from recipec.pins.lockfile import Lock, Platform
 from recipec.plan.determinism import PORTABLE_CLASS
 from recipec.plan.make import make_plan
 from recipec.plan.plan import Plan
@@ -52,18 +55,16 @@ def run_passes(
     from recipec.emit.runtime import runtime_bundle
     from recipec.emit.script import emit_bundle
     from recipec.image.build import build_image
-    from recipec.pins.fetch import fetch
 
     pinned, plan = lock_and_plan(loaded, old=old, store=store, progress=progress, locked=locked)
     lock = pinned.lock
     files = emit_bundle(plan.settings, lock)
-    sources = fetch(lock, store=store, project=loaded.project.root, progress=progress, jobs=8)
     image = build_image(
         lock,
         recipe=files,
         runtime=runtime_bundle(),
         environment=plan.settings.environment,
-        sources=sources,
+        sources=pinned.sources,
         store=store,
         jobs=jobs,
         progress=progress,
@@ -87,12 +88,15 @@ def lock_and_plan(
         loaded.recipe,
         loaded.digest,
         old=old,
+        stack=stack.load(),
+        packages=base_packages(Platform().debian),
+        layer_format=LAYER_FORMAT,
         project=loaded.project.root,
         store=store,
         progress=progress,
         locked=locked,
     )
-    _refuse_impossible(loaded, pinned)
+    refuse_impossible(loaded, pinned.model)
     plan = make_plan(
         loaded.recipe,
         pinned.lock,
@@ -101,24 +105,6 @@ def lock_and_plan(
         config=pinned.model.config,
     )
     return pinned, plan
-
-
-def _refuse_impossible(loaded: Loaded, pinned: LockResult) -> None:
-    """The cell of support.toml, now that the model's own config has told its family."""
-    from recipec.catalog import support
-
-    recipe, model = loaded.recipe, pinned.model
-    cell = support.cell(recipe.task.type, model.family, recipe.method.type)
-    if not cell.supported:
-        message = f"{cell.reason} ({recipe.architecture.model} is {model.family})"
-        at = ("architecture", "model")
-        raise RecipeError([loaded.document().diagnostic(at, message, cell.hint)])
-    if model.model_type not in support.models():
-        known = ", ".join(sorted(support.models()))
-        message = f"this version does not know the architecture {model.model_type!r}"
-        hint = f"architectures of this version: {known}"
-        at = ("architecture", "model")
-        raise RecipeError([loaded.document().diagnostic(at, message, hint)])
 
 
 def run_id(image: Image, files: Bundle, lock: Lock, plan: Plan) -> str:

@@ -78,11 +78,9 @@ def _rebuild(
     """Make every layer anew in an empty store that has only the inputs."""
     from recipec.cli.frontend import load
     from recipec.cli.passes import run_passes
-    from recipec.pins.fetch import fetch
 
     empty = Store(scratch / "store")
     _lend_inputs(lock, store, empty)
-    fetch(lock, store=empty, project=built.project.root, progress=progress, jobs=8)
     made = run_passes(
         load(built.project, store),
         old=lock,
