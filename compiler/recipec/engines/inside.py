@@ -6,7 +6,8 @@ argv[1] `STARTED`, or what failed; then the job's exit code. It imports nothing 
 library, and nothing of this package, since it runs isolated (`python -I -S`).
 """
 
-# ruff: noqa: PTH - importing pathlib would cost a third of this program's start
+# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH123, PTH211
+# os, not pathlib: importing pathlib would cost a third of this program's start.
 
 from __future__ import annotations
 
