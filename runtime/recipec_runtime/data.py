@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,7 +48,8 @@ def _text(value: object) -> str:
     raise TypeError(f"a field holds {type(value).__name__}, not text")
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+@lru_cache(maxsize=2)  # a loop asks at every step
+def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
     """The order of `count` rows in this epoch: row numbers, each once.
 
     Rows are sorted by 64-bit keys taken from SHAKE-256 of seed and epoch (FIPS 202), so the order
@@ -56,11 +58,16 @@ def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
     """
     name = f"recipec row order, seed {seed}, epoch {epoch}".encode("ascii")
     keys = struct.unpack(f"<{count}Q", hashlib.shake_256(name).digest(8 * count))
-    return sorted(range(count), key=keys.__getitem__)
+    return tuple(sorted(range(count), key=keys.__getitem__))
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Runs of `size` items, the last one shorter; between two of them a signal may stop the run."""
-    for start in range(0, len(items), size):
+    for part in split_rows(items, size):
         stop.raise_if_asked()
-        yield items[start : start + size]
+        yield part
+
+
+def split_rows(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """As `batches`, for the parts of one step: nothing stops between them."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -13,10 +13,12 @@ class RunError(Exception):
 
     exit_code = TRAINING
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if exit_code is not None:
+            self.exit_code = exit_code
 
     def render(self) -> str:
         """The error as text for stderr."""
@@ -43,9 +45,9 @@ class GateFailed(RunError):
     """A metric did not reach what the recipe asks for."""
 
 
-class Stopped(RunError):
-    """A signal asked the run to stop; the exit code is 128 plus the signal's number."""
+class Stopped(BaseException):
+    """A signal asked the run to stop; not an Exception, so that no library swallows it."""
 
     def __init__(self, number: int, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = 128 + number
+        super().__init__(message)
+        self.number, self.message, self.hint = number, message, hint

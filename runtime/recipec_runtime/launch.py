@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recipec_runtime import contract, inputs, outputs, pin, ranks, stop
-from recipec_runtime.errors import EnvironmentLacks, RunError, TrainingFailed
+from recipec_runtime.errors import EnvironmentLacks, RunError, Stopped, TrainingFailed
 from recipec_runtime.run import Run
 
 STAGES = ("train", "evaluate")
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         run_stage(words[0])
-    except Exception as error:
+    except (Exception, Stopped, KeyboardInterrupt) as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
         wrong = explain(error)
@@ -76,10 +76,15 @@ def run_stage(stage: str) -> None:
         _load(root / spec.scripts[stage]).main(run)
 
 
-def explain(error: Exception) -> RunError:
+def explain(error: BaseException) -> RunError:
     """Any exception as an error with an exit code and a hint."""
     if isinstance(error, RunError):
         return error
+    if isinstance(error, Stopped):
+        # 128 plus the signal's number is what a shell says of a process that a signal ended
+        return RunError(error.message, hint=error.hint, exit_code=128 + error.number)
+    if isinstance(error, KeyboardInterrupt):
+        return RunError("stopped by SIGINT", exit_code=130)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return EnvironmentLacks(
             "there is not enough memory",

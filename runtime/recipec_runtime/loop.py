@@ -98,7 +98,7 @@ class Loop:
         if due:
             row = {
                 "step": done,
-                "loss": sum(self._window) / len(self._window),
+                "loss": math.fsum(self._window) / len(self._window),
                 "learning_rate": learning_rate,
                 "grad_norm": grad_norm,
             }
@@ -112,6 +112,7 @@ class Loop:
         self._history.add({"step": step, "validation": numbers})
         shown = " · ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         self._progress.note(f"validation at step {step}: {shown}")
+        self._progress.resume()
 
     def finish(self) -> None:
         """Write metrics, history and receipt, and drop the checkpoint."""

@@ -21,7 +21,6 @@ from recipec_runtime import files
 from recipec_runtime.contract import RunFile
 from recipec_runtime.errors import GateFailed, HashMismatch
 from recipec_runtime.inputs import check_file, digest_of_file, digest_of_inputs
-from recipec_runtime.metrics import rounded
 
 if TYPE_CHECKING:
     from recipec_runtime.run import Run
@@ -157,9 +156,8 @@ def verify_trained(trained: Path) -> None:
         check_file(trained / name, name, digest)
 
 
-def check_gates(spec: RunFile, metrics: dict[str, Any]) -> None:
+def check_gates(spec: RunFile, split: str, numbers: dict[str, float]) -> None:
     """Raise GateFailed, naming every gate that does not hold."""
-    split, numbers = next((name, entry["tuned"]) for name, entry in metrics.items())
     failed = [
         f"{split} {name} is {numbers.get(name)}, and the recipe asks for {word} {bound}"
         for word, gates in (("at least", spec.at_least), ("at most", spec.at_most))
@@ -172,11 +170,6 @@ def check_gates(spec: RunFile, metrics: dict[str, Any]) -> None:
             "a gate does not hold: " + "; ".join(failed),
             hint="metrics.json and predictions.jsonl are written; train longer or lower the gate",
         )
-
-
-def gated(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Metrics of several models, rounded as they are written and as gates compare them."""
-    return {name: rounded(numbers) for name, numbers in metrics.items()}
 
 
 def _digests(output: Path) -> dict[str, str]:
@@ -203,7 +196,7 @@ def _machine(run: Run) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "engine": run.engine,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "python": platform.pythonversion_of(),
+        "python": platform.python_version(),
         "seconds": run.elapsed,
     }
 

@@ -15,6 +15,7 @@ from typing import Any
 from recipec_runtime import data, outputs
 from recipec_runtime.contract import RunFile
 from recipec_runtime.errors import TrainingFailed
+from recipec_runtime.metrics import rounded
 from recipec_runtime.ranks import Ranks
 
 
@@ -61,14 +62,20 @@ class Run:
         with outputs.new_model(self.output / "model", self.root) as folder:
             yield str(folder)
 
-    def finish(self, metrics: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+    def finish(
+        self,
+        split: str,
+        metrics: dict[str, dict[str, float]],
+        predictions: list[dict[str, Any]],
+    ) -> None:
         """End of an evaluate stage: write predictions, metrics and receipt, then check the gates.
 
-        `metrics` has one entry per measured split; its `tuned` numbers are what gates compare.
+        `metrics` are by what was measured, such as `tuned` and `untuned`; gates compare `tuned`.
         """
+        numbers = {name: rounded(found) for name, found in metrics.items()}
         outputs.write(self.output / "predictions.jsonl", outputs.lines(predictions))
-        outputs.finish(self, metrics, machine={})
-        outputs.check_gates(self.spec, metrics)
+        outputs.finish(self, {split: numbers}, machine={})
+        outputs.check_gates(self.spec, split, numbers["tuned"])
 
     def seconds(self, moment: float | None) -> float | None:
         """Seconds from the run's start to a moment of the monotonic clock."""

@@ -55,7 +55,7 @@ def prose(value: object) -> str:
 def markdown(value: object) -> str:
     """A value as text in Markdown: on one line, with no character that marks anything up."""
     line = " ".join(str(value).split())
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&-])", r"\\\1", line)
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)
 
 
 def _wrapped(name: str, value: object) -> str:

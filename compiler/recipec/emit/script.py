@@ -50,8 +50,7 @@ def emit_bundle(settings: Settings, lock: Lock) -> Bundle:
     """The scripts, run.json and model card of a recipe: the same bytes for the same arguments."""
     context = _context(settings)
     files = {
-        name: _render(f"{name}.j2", context).encode("ascii")
-        for name in ("train.py", "evaluate.py")
+        name: _render(f"{name}.j2", context).encode("ascii") for name in ("train.py", "evaluate.py")
     }
     card = front_matter(settings) + _render("card.md.j2", context)
     files["README.md"] = card.encode("utf-8")
@@ -72,7 +71,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=False,
+        keep_trailing_newline=True,
         autoescape=False,
     )
     environment.filters |= {
@@ -158,7 +157,11 @@ def _train_imports(settings: Settings, kind: str) -> list[str]:
     return _imports(
         {
             "peft": peft,
-            "recipec_runtime.data": ["batches", "epoch_order"],
+            "recipec_runtime.data": [
+                "batches",
+                "epoch_order",
+                *(["split_rows"] if settings.accumulation > 1 else []),
+            ],
             "recipec_runtime.loop": ["Loop"],
             "recipec_runtime.metrics": metrics,
             "recipec_runtime.modeling": modeling,
