@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from recipec.errors import UnsafeInput
-from recipec.image.names import parents
+from recipec.image.names import folders
 from recipec.image.record import Placed
 from recipec.image.spec import Spec
 from recipec.image.wheel import Target, install
@@ -60,12 +60,9 @@ def _bytes(owned: _Owned) -> bytes:
 
 def _check_folders(owned: dict[str, _Owned]) -> None:
     """One wheel's file must not be another one's folder."""
-    seen: set[str] = set()
-    for path, here in owned.items():
-        for parent in parents(path):
-            if parent not in seen and parent in owned:
-                raise _collision(owned[parent].wheel, here.wheel, parent)
-            seen.add(parent)
+    for folder, path in folders(owned).items():
+        if folder in owned:
+            raise _collision(owned[folder].wheel, owned[path].wheel, folder)
 
 
 def _collision(one: ZipFile, other: ZipFile, path: str) -> UnsafeInput:

@@ -6,14 +6,24 @@ is repaired: a name that would need repair was made by a broken tool or a hostil
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+
 from recipec.errors import UnsafeInput
 
 _COMPONENT, _PATH = 255, 4096 - 256
 """Linux' limits in bytes; room is left for the folder that the path goes under."""
 
 
+_PART = r"(?!\.{1,2}(?:/|$))[ -.0-\[\]-~]{1,200}"
+_PLAIN = re.compile(f"{_PART}(?:/{_PART})*")
+"""What nearly every name is: printable ASCII without backslash, parts that are not dots."""
+
+
 def fault(name: str) -> str:
     """What is wrong with a relative path, in words; empty if nothing is."""
+    if len(name) < 1000 and _PLAIN.fullmatch(name):
+        return ""
     if not name or name.startswith("/"):
         return "an absolute or empty path" if name else "an empty path"
     if "\\" in name:
@@ -41,7 +51,18 @@ def safe(name: str, owner: str) -> str:
     return name
 
 
-def parents(path: str) -> list[str]:
-    """The folders above a path, outermost first."""
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+def parents(path: str) -> Iterator[str]:
+    """The folders above a path, innermost first."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def folders(paths: Iterable[str]) -> dict[str, str]:
+    """Every folder that these paths need, each with one path below it."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for parent in parents(path):
+            if parent in found:
+                break
+            found[parent] = path
+    return found

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from recipec.errors import UnsafeInput
 from recipec.image.format import MAX_METADATA
-from recipec.image.names import fault, parents
+from recipec.image.names import fault, folders
 from recipec.image.record import Placed, installed_record
 from recipec.image.zipfiles import Member, ZipFile
 
@@ -69,10 +69,9 @@ def install(wheel: ZipFile, target: Target) -> tuple[Placed, ...]:
     _add(wheel, placed, Placed(path=f"{root}/INSTALLER", mode=0o644, data=INSTALLER))
     record = installed_record(wheel, members[f"{info}/RECORD"], placed.values(), target.site)
     _add(wheel, placed, record)
-    for path in placed:
-        for parent in parents(path):
-            if parent in placed:
-                raise _wrong(wheel, f"{parent!r} is a file and also a folder")
+    for folder in folders(placed):
+        if folder in placed:
+            raise _wrong(wheel, f"{folder!r} is a file and also a folder")
     return tuple(placed[path] for path in sorted(placed))
 
 

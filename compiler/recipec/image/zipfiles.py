@@ -14,7 +14,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -48,8 +48,6 @@ class Member:
     size: int
     mode: int
     offset: int
-    limit: int
-    """Where the next member or the directory begins; this one must end before."""
 
     @property
     def executable(self) -> bool:
@@ -63,6 +61,8 @@ class ZipFile:
     def __init__(self, path: Path, label: str) -> None:
         self.label = label
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._limits: dict[int, int] = {}
+        """Where each member must have ended: the next one's offset, or the directory's."""
         try:
             self.size = os.fstat(self._handle).st_size
             self.members = self._directory()
@@ -85,7 +85,7 @@ class ZipFile:
         """The member's bytes as they lie in the file: a deflate stream, or the file itself."""
         head = os.pread(self._handle, _LOCAL.size + len(member.raw_name), member.offset)
         start = member.offset + len(head) + self._check_local(member, head)
-        if start + member.compressed > member.limit:
+        if start + member.compressed > self._limits[member.offset]:
             raise self._wrong(member.name, "it overlaps with what follows it")
         left = member.compressed
         while left:
@@ -151,7 +151,7 @@ class ZipFile:
         found: list[Member] = []
         place = 0
         while place < len(data):
-            place = self._entry(data, place, offset, found)
+            place = self._entry(data, place, found)
         if place != size or len(data) != size or len(found) != count:
             raise self._wrong("", "its directory is damaged")
         return self._checked(found, offset)
@@ -189,7 +189,7 @@ class ZipFile:
             raise self._wrong("", "its zip64 record is damaged")
         return place, count, size, offset
 
-    def _entry(self, data: bytes, place: int, limit: int, found: list[Member]) -> int:
+    def _entry(self, data: bytes, place: int, found: list[Member]) -> int:
         """Read one directory entry into `found`; where the next one begins."""
         if place + _CENTRAL.size > len(data) or data[place : place + 4] != b"PK\x01\x02":
             raise self._wrong("", "its directory is damaged")
@@ -223,7 +223,6 @@ class ZipFile:
                 size=size,
                 mode=mode,
                 offset=offset,
-                limit=limit,
             )
         )
         return int(start + n + m + k)
@@ -270,9 +269,10 @@ class ZipFile:
                 raise self._wrong(member.name, "it is there twice")
             seen.add(name)
             if not member.name.endswith("/"):
-                files.append(replace(member, limit=limit))
+                files.append(member)
             elif member.size:
                 raise self._wrong(member.name, "it is a folder with contents")
+            self._limits[member.offset] = limit
             limit = member.offset
         total = sum(member.size for member in files)
         if total > self.size * MAX_RATIO + MAX_SLACK:
