@@ -55,7 +55,7 @@ def make_layer(
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for folder in sorted({*folders_of([*files, *(f"{f}/x" for f in folders)])}):
             info = tarfile.TarInfo(folder)
-            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            info.type, info.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
             archive.addfile(info)
         for path, content in sorted(files.items()):
             info = tarfile.TarInfo(path)

@@ -1,0 +1,153 @@
+"""Real servers for tests: dockerd and docker-registry, on this machine only, stopped by pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def stop(process: subprocess.Popen[bytes], *, grace: float = 20) -> None:
+    """End a process that this test started, by its pid."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def docker_daemon() -> Iterator[str]:
+    """A dockerd with its own data and socket, without any network; its DOCKER_HOST.
+
+    It needs root. The folder is short because a socket's path holds 107 bytes.
+    """
+    program = shutil.which("dockerd", path="/usr/sbin:/usr/bin")
+    assert program is not None, "install docker.io to run the engine tests"
+    folder = Path(tempfile.mkdtemp(prefix="dockerd-", dir="/tmp"))
+    (folder / "daemon.json").write_text("{}")
+    address = f"unix://{folder}/docker.sock"
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(
+        [
+            program,
+            *("--config-file", str(folder / "daemon.json"), "--host", address),
+            *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
+            *("--pidfile", str(folder / "pid"), "--iptables=false", "--bridge=none"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        _until_answers(address, process, folder / "log")
+        yield address
+    finally:
+        stop(process)
+        log.close()
+        _unmount_below(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _until_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    import docker
+    import requests
+
+    for _ in range(300):
+        assert process.poll() is None, log.read_text()
+        try:
+            client = docker.DockerClient(base_url=address, timeout=5)
+            client.ping()
+            client.close()
+            return
+        except (docker.errors.DockerException, requests.RequestException):
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def _unmount_below(folder: Path) -> None:
+    rows = Path("/proc/self/mountinfo").read_text().splitlines()
+    places = [row.split()[4] for row in rows]
+    for place in sorted((p for p in places if p.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """A running registry: `host` is 127.0.0.1:PORT."""
+
+    host: str
+    folder: Path
+
+    def blobs(self) -> list[str]:
+        """Digests of the blobs that it keeps."""
+        kept = self.folder / "docker/registry/v2/blobs/sha256"
+        return sorted(f"sha256:{path.parent.name}" for path in kept.glob("*/*/data"))
+
+
+@contextmanager
+def registry(folder: Path, *, htpasswd: str = "", read_only: bool = False) -> Iterator[Registry]:
+    """The real docker-registry on loopback; `htpasswd` lines ask for basic authentication."""
+    program = shutil.which("docker-registry")
+    assert program is not None, "install docker-registry to run the push tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    host = f"127.0.0.1:{free_port()}"
+    lines = [
+        "version: 0.1",
+        "log: {level: error}",
+        f"storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}},",
+        f"  maintenance: {{readonly: {{enabled: {str(read_only).lower()}}}}}}}",
+        f"http: {{addr: '{host}'}}",
+    ]
+    if htpasswd:
+        (folder / "htpasswd").write_text(htpasswd)
+        lines.append(f"auth: {{htpasswd: {{realm: tests, path: {folder / 'htpasswd'}}}}}")
+    (folder / "config.yml").write_text("\n".join(lines) + "\n")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "serve", str(folder / "config.yml")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={"PATH": os.environ["PATH"]},
+            start_new_session=True,
+        )
+        try:
+            _until_serves(host, process, folder / "log")
+            yield Registry(host=host, folder=folder)
+        finally:
+            stop(process)
+
+
+def _until_serves(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(200):
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(f"http://{host}/v2/", timeout=5).close()
+            return
+        except urllib.error.HTTPError:
+            return  # it answers, and wants a password
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(log.read_text())
