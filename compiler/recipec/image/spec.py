@@ -21,7 +21,7 @@ from recipec.pins.lockfile import Lock, Wheel
 from recipec.store import canonical, sha256
 
 MODEL, DATA = f"{ROOT.lstrip('/')}/model", f"{ROOT.lstrip('/')}/data"
-RUNTIME, RECIPE = f"{ROOT.lstrip('/')}/runtime/recipec_runtime", f"{ROOT.lstrip('/')}/recipe"
+RUNTIME, RECIPE = f"{ROOT.lstrip('/')}/runtime", f"{ROOT.lstrip('/')}/recipe"
 
 
 @dataclass(frozen=True, kw_only=True)
