@@ -1,1 +1,1 @@
-"""From an image to a registry, byte for byte."""
+"""Publishing an image to a registry, byte for byte."""
