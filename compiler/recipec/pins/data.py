@@ -109,7 +109,7 @@ def _scan(source: Path, path: str, digest: str, columns: Sequence[str], label: s
             try:
                 row = decode(line)
                 found = _row_fault(row, columns)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 row, found = None, _json_fault(line, str(error))
             if found is not None:
                 faults += 1
@@ -156,6 +156,8 @@ def _json_fault(line: bytes, reason: str) -> tuple[int, str, str]:
     if "truncated" in reason:
         column = len(line.decode("utf-8").rstrip()) + 1
         return column, "not JSON: the line ends too early", "every line must be a whole object"
+    if "recursion" in reason:
+        return 1, "the object is nested too deeply", "a row is a flat object of strings"
     found = re.search(r"\(byte (\d+)\)", reason)
     at = int(found[1]) if found else 0
     column = len(line[:at].decode("utf-8", "ignore")) + 1

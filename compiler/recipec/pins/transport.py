@@ -186,10 +186,10 @@ def _in_words(error: object) -> str:
 
     if isinstance(error, NameResolutionError):
         return "the host's name cannot be resolved"
-    if isinstance(error, ConnectTimeoutError):
-        return "the connection timed out"
     if isinstance(error, NewConnectionError):
         return "no connection"
+    if isinstance(error, ConnectTimeoutError):
+        return "the connection timed out"
     return type(error).__name__ if not str(error) else str(error).splitlines()[0]
 
 
