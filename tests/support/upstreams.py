@@ -163,7 +163,7 @@ def index_files(wheels: Mapping[str, bytes], *, hashes: bool = True) -> dict[str
         digest = f"#sha256={hashlib.sha256(data).hexdigest()}" if hashes else ""
         href = name.replace("+", "%2B")
         line = f'<a href="../../files/{href}{digest}">{name}</a><br>'
-        packages.setdefault(name.partition("-")[0], []).append(line)
+        packages.setdefault(name.partition("-")[0].replace("_", "-"), []).append(line)
     for package, lines in packages.items():
         page = "<!DOCTYPE html><html><body>" + "".join(lines) + "</body></html>"
         files[f"/simple/{package}/"] = page.encode()

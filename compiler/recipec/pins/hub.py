@@ -107,22 +107,24 @@ def _library() -> Any:
 def _in_words(error: Exception, source: str) -> RecipecError:
     """A failure of the hub's library as one of ours, by the names of its classes."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if "GatedRepoError" in names or getattr(error, "status_code", None) in {401, 403}:
-        return EnvironmentLacks(
-            f"{source}: the hub does not let you in",
-            hint="accept the model's terms on its page and set HF_TOKEN",
-        )
+    status = getattr(getattr(error, "response", None), "status_code", None)
     if "RevisionNotFoundError" in names or "EntryNotFoundError" in names:
         return Gone(f"{source}: the hub has no such revision", hint="check what follows the @")
-    if "RepositoryNotFoundError" in names:
+    if "GatedRepoError" not in names and ("RepositoryNotFoundError" in names or status == 404):
         return Gone(
             f"{source}: the hub has no such model",
             hint="check the spelling; a private model needs HF_TOKEN",
         )
+    if "GatedRepoError" in names or status in {401, 403}:
+        return EnvironmentLacks(
+            f"{source}: the hub does not let you in",
+            hint="accept the model's terms on its page and set HF_TOKEN",
+        )
     if isinstance(error, OSError) and error.errno is not None:
         return EnvironmentLacks(f"{source}: {error.strerror or error}")
     return EnvironmentLacks(
-        f"{source}: the hub cannot be reached ({type(error).__name__})",
+        f"{source}: the hub cannot be reached"
+        f" ({f'HTTP {status}' if status else type(error).__name__})",
         hint="check the connection, HTTPS_PROXY, HF_ENDPOINT and HF_HUB_OFFLINE; what is in the"
         " cache needs no network",
     )
