@@ -6,8 +6,9 @@ under way yet. A second signal does not wait.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import sys
 from types import FrameType
 
 from recipec_runtime.errors import Stopped
@@ -43,4 +44,6 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
     _state["signal"] = number
     if again or not _state["deferred"]:
         raise_if_asked(hint="")
-    print("\nstopping at the end of this step; once more stops now", file=sys.stderr, flush=True)
+    # Not print: the signal may have come in the middle of one, and Python's streams refuse that
+    with contextlib.suppress(OSError):
+        os.write(2, b"\nstopping at the end of this step; once more stops now\n")
