@@ -1,0 +1,59 @@
+"""`recipec check` beside Python's own start and `import jsonschema`, in one run.
+
+python bench/check.py [RECIPE]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from itertools import count
+from pathlib import Path
+
+from timing import command, measure, show
+
+ROOT = Path(__file__).parent.parent
+RECIPEC = [sys.executable, "-m", "recipec.cli.main"]
+
+
+def main() -> None:
+    """Time checks of a recipe that was checked before, and of one that never was."""
+    recipe = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "recipes/legal-t5.yaml").absolute()
+    with tempfile.TemporaryDirectory() as name:
+        environment = {"RECIPEC_CACHE": f"{name}/cache"}
+        fresh = recipe.with_name(".bench-check.yaml")
+        number = count()
+
+        def edit() -> None:
+            fresh.write_text(f"{recipe.read_text()}# {next(number)}\n")
+
+        def check(path: Path) -> None:
+            command([*RECIPEC, "check", str(path)], environment=environment)
+
+        check(recipe)
+        try:
+            bare = measure(
+                "python -c pass", lambda: command([sys.executable, "-c", "pass"]), times=9
+            )
+            rows = [
+                bare,
+                measure(
+                    "import jsonschema",
+                    lambda: command([sys.executable, "-c", "import jsonschema"]),
+                    times=9,
+                ),
+                measure(
+                    "recipec --help",
+                    lambda: command([*RECIPEC, "--help"], environment=environment),
+                    times=9,
+                ),
+                measure("recipec check, known", lambda: check(recipe), times=9),
+                measure("recipec check, new", lambda: check(fresh), times=9, before=edit),
+            ]
+        finally:
+            fresh.unlink(missing_ok=True)
+    show(rows, against=bare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The image builder beside BuildKit, buildah and uv + tar + gzip, on the same wheels, in one run.
+
+    python bench/image.py [--times N]
+
+Everybody starts from wheels that lie on disk and from a base that is there: the engines' base image
+is recipec's own base layer. pip compiles no bytecode in the like-for-like rows, since recipec ships
+none; the rows with bytecode are what a Dockerfile usually does. recipec's cold time includes its
+base, model and data layers, which the others do not make.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from recipec.cli.compile import read_lock
+from recipec.cli.project import find_project
+from recipec.pins.lockfile import Lock
+from recipec.store import Store
+from timing import Measured, command, measure, show
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+RECIPEC = [sys.executable, "-m", "recipec.cli.main"]
+
+
+def main() -> None:
+    """Run every builder and print the table."""
+    from tests.support.daemons import docker_daemon
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=1, help="cold runs of each builder")
+    times = parser.parse_args().times
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        project = _project(work)
+        recipe = project / "recipes/legal-t5.yaml"
+        command([*RECIPEC, "build", str(recipe)])
+        lock = read_lock(find_project(recipe))
+        assert lock is not None
+        wheels = _wheels(lock, work / "wheels")
+        total = sum(wheel.stat().st_size for wheel in wheels)
+        print(f"{len(wheels)} wheels, {total / 1e6:.0f} MB\n")
+        rows = _recipec(recipe, lock, work, times)
+        base = _base_tar(recipe, work)
+        rows += _uv(wheels, work, times)
+        with docker_daemon() as host:
+            rows += _buildkit(base, wheels, work, host, times)
+        rows += _buildah(base, wheels, work, times)
+        print()
+        show(rows, against=rows[0])
+
+
+def _project(work: Path) -> Path:
+    """A copy of the example project, so that its build folder and lock are our own."""
+    project = work / "project"
+    for part in ("recipes", "data", "models"):
+        shutil.copytree(ROOT / part, project / part)
+    (project / "dvc.yaml").write_text("")
+    return project
+
+
+def _wheels(lock: Lock, folder: Path) -> list[Path]:
+    folder.mkdir()
+    store = Store()
+    for wheel in lock.wheels:
+        os.link(store.path(wheel.sha256), folder / wheel.file)
+    return sorted(folder.iterdir())
+
+
+def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]:
+    cache = work / "cache"
+    build = recipe.parent.parent / "build"
+    environment = {"RECIPEC_CACHE": str(cache)}
+
+    def empty() -> None:
+        """A cache with the downloads in it and nothing else."""
+        shutil.rmtree(cache, ignore_errors=True)
+        shutil.rmtree(build, ignore_errors=True)
+        store, target = Store(), Store(cache)
+        for pin in (*lock.wheels, *lock.debs):
+            target.path(pin.sha256).parent.mkdir(parents=True, exist_ok=True)
+            os.link(store.path(pin.sha256), target.path(pin.sha256))
+
+    def run() -> None:
+        command([*RECIPEC, "build", str(recipe)], environment=environment)
+
+    rates = iter(range(1, 100))
+
+    def edit() -> None:
+        text = recipe.read_text()
+        start = text.index("learning_rate: ")
+        end = text.index(",", start)
+        recipe.write_text(f"{text[:start]}learning_rate: {next(rates)}.0e-4{text[end:]}")
+
+    cold = measure("recipec, cold", run, times=times, before=empty)
+    noop = measure("recipec, nothing to do", run, times=7)
+    edited = measure("recipec, learning rate edited", run, times=5, before=edit)
+    return [cold, noop, edited]
+
+
+def _base_tar(recipe: Path, work: Path) -> Path:
+    """recipec's base layer as a plain tar: the others' base image."""
+    state = json.loads((recipe.parent.parent / "build/legal-t5/build.json").read_bytes())
+    layer = next(row for row in state["image"]["layers"] if row["kind"] == "base")
+    target = work / "base.tar"
+    cache = Store(work / "cache")
+    with target.open("wb") as stream:
+        blob = str(cache.path(layer["blob"]["digest"]))
+        subprocess.run(["gzip", "-dc", blob], stdout=stream, check=True)
+    return target
+
+
+def _uv(wheels: list[Path], work: Path, times: int) -> list[Measured]:
+    from uv import find_uv_bin
+
+    target = work / "uv"
+
+    def clean() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        (work / "uv.tar.gz").unlink(missing_ok=True)
+
+    def run(compress: str) -> Callable[[], None]:
+        def build() -> None:
+            install = [find_uv_bin(), "pip", "install", "--quiet", "--no-deps", "--no-index"]
+            command(
+                [*install, "--no-cache", "--link-mode=copy", "--target", str(target)]
+                + [str(wheel) for wheel in wheels]
+            )
+            tar = f"tar -C {target} -cf - . | {compress} > {work}/uv.tar.gz"
+            command(["bash", "-o", "pipefail", "-c", tar])
+
+        return build
+
+    return [
+        measure("uv --target + tar + gzip", run("gzip"), times=times, before=clean),
+        measure("uv --target + tar + gzip -1", run("gzip -1"), times=times, before=clean),
+        measure(
+            "uv --target + tar + igzip",
+            run(f"{sys.executable} -m isal.igzip -2"),
+            times=times,
+            before=clean,
+        ),
+    ]
+
+
+def _dockerfile(folder: Path, wheels: list[Path], *, bytecode: bool) -> Path:
+    """A context with the wheels, and pip run from its own wheel: the base has no shell."""
+    context = folder / ("with-bytecode" if bytecode else "plain")
+    (context / "wheels").mkdir(parents=True)
+    for wheel in wheels:
+        os.link(wheel, context / "wheels" / wheel.name)
+    command([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(context), "pip"])
+    pip = next(context.glob("pip-*.whl"))
+    pip.rename(context / "pip.whl")
+    run = ["/usr/bin/python3.11", "/c/pip.whl/pip", "install", "--no-index", "--no-deps"]
+    run += ["--quiet", "--root-user-action=ignore", "--break-system-packages"]
+    run += [] if bytecode else ["--no-compile"]
+    run += [f"/c/wheels/{wheel.name}" for wheel in wheels]
+    (context / "Dockerfile").write_text(
+        f"FROM recipec-bench-base\nRUN --mount=type=bind,target=/c {json.dumps(run)}\n"
+    )
+    return context
+
+
+def _buildkit(base: Path, wheels: list[Path], work: Path, host: str, times: int) -> list[Measured]:
+    environment = {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1"}
+    docker = "/usr/bin/docker"
+    command([docker, "import", str(base), "recipec-bench-base"], environment=environment)
+    rows = []
+    for bytecode in (False, True):
+        context = str(_dockerfile(work / "buildkit", wheels, bytecode=bytecode))
+        build = [docker, "build", "--quiet", "--tag", "bench", context]
+        label = "BuildKit, bytecode" if bytecode else "BuildKit"
+
+        def prune() -> None:
+            command([docker, "builder", "prune", "--all", "--force"], environment=environment)
+
+        def run(arguments: list[str] = build) -> None:
+            command(arguments, environment=environment)
+
+        rows.append(measure(f"{label}, cold", run, times=times, before=prune))
+        if not bytecode:
+            rows.append(measure("BuildKit, nothing to do", run, times=5))
+    return rows
+
+
+def _buildah(base: Path, wheels: list[Path], work: Path, times: int) -> list[Measured]:
+    root = ["--root", str(work / "containers"), "--storage-driver", "vfs"]
+    if subprocess.run(["test", "-e", "/dev/fuse"], check=False).returncode == 0:
+        root = ["--root", str(work / "containers"), "--storage-driver", "overlay"]
+    buildah = ["buildah", *root]
+    scratch = [*buildah, "from", "--name", "bench-base", "scratch"]
+    command(scratch)
+    command([*buildah, "add", "bench-base", str(base), "/"])
+    command([*buildah, "commit", "--quiet", "bench-base", "recipec-bench-base"])
+    context = str(_dockerfile(work / "buildah", wheels, bytecode=False))
+    build = [*buildah, "bud", "--layers", "--isolation", "chroot", "--quiet", "--tag", "bench"]
+    build += [context]
+
+    def forget() -> None:
+        """Remove what an earlier cold run kept as layers."""
+        subprocess.run([*buildah, "rmi", "bench"], check=False, capture_output=True)
+
+    cold = measure("buildah, cold", lambda: command(build), times=times, before=forget)
+    noop = measure("buildah, nothing to do", lambda: command(build), times=3)
+    subprocess.run(
+        ["umount", "--recursive", "--lazy", str(work / "containers")],
+        check=False,
+        capture_output=True,
+    )
+    return [cold, noop]
+
+
+if __name__ == "__main__":
+    main()
