@@ -6,10 +6,29 @@ Nothing here prints, and nothing below the command line turns one of these into 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 OK, RECIPE, USAGE, ENVIRONMENT, MISMATCH, TRAINING, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+SHOWN = 120
+"""Characters of a source line that a diagnostic shows at most."""
+
+# Control characters, surrogates, line separators and what turns the direction of writing: text
+# from a file must not steer the reader's terminal.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Text from a file on one line that is safe to print, cut if it is very long."""
+    safe = _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
+    return safe if len(safe) <= SHOWN else safe[: SHOWN - 3] + "..."
+
+
+def _printable(text: str) -> str:
+    """A message as it may be printed: new lines and tabs stay."""
+    return _UNSAFE.sub(lambda m: m[0] if m[0] in "\n\t" else ascii(m[0])[1:-1], text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +50,29 @@ class Diagnostic:
     def render(self) -> str:
         """The diagnostic as text: place, message, the line with a caret, the hint."""
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        lines = [f"{place}: error: {self.message}"]
+        lines = [_printable(f"{place}: error: {self.message}")]
         if self.line and self.excerpt:
             gutter = f"{self.line:>5} | "
-            # A tab before the caret keeps its width, whatever the terminal's tab stops are.
-            lead = "".join("\t" if c == "\t" else " " for c in self.excerpt[: self.column - 1])
-            caret = "^" * max(1, min(self.width, len(self.excerpt) - self.column + 1))
-            lines += [f"{gutter}{self.excerpt}", f"{' ' * (len(gutter) - 2)}| {lead}{caret}"]
+            text, lead, caret = self._window()
+            lines += [f"{gutter}{text}", f"{' ' * (len(gutter) - 2)}| {lead}{caret}"]
         if self.hint:
-            lines.append(f"  hint: {self.hint}")
+            lines.append(_printable(f"  hint: {self.hint}"))
         return "\n".join(lines)
+
+    def _window(self) -> tuple[str, str, str]:
+        """The part of the line around the caret, the blanks before the caret, and the caret."""
+        before = self.column - 1
+        first = max(0, before - SHOWN // 2) if len(self.excerpt) > SHOWN else 0
+        shown = self.excerpt[first : first + SHOWN]
+        text = _UNSAFE.sub(lambda m: "\t" if m[0] == "\t" else "?", shown)
+        # A tab before the caret keeps its width, whatever the terminal's tab stops are.
+        lead = "".join("\t" if c == "\t" else " " for c in text[: before - first])
+        caret = "^" * max(1, min(self.width, len(text) - len(lead)))
+        if first:
+            text, lead = "..." + text, "   " + lead
+        if first + SHOWN < len(self.excerpt):
+            text += "..."
+        return text, lead, caret
 
     def to_plain(self) -> dict[str, object]:
         """The diagnostic as `--json` prints it."""
@@ -65,7 +97,8 @@ class RecipecError(Exception):
 
     def render(self) -> str:
         """The error as text for stderr."""
-        return f"error: {self.message}" + (f"\n  hint: {self.hint}" if self.hint else "")
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return _printable(f"error: {self.message}{hint}")
 
     def to_plain(self) -> dict[str, object]:
         """The error as `--json` prints it."""
