@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import difflib
+import itertools
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from recipec.errors import Diagnostic, RecipeError
+from recipec.errors import Diagnostic, RecipeError, visible
 from recipec.recipe.document import Document, KeyPath, dotted
 from recipec.recipe.json_schema import json_schema
 from recipec.recipe.schema import Recipe
@@ -30,21 +32,29 @@ _TYPE_NAMES = {
 }
 
 
+MAX_PROBLEMS = 100
+"""Diagnostics of one recipe; what comes after them is noise."""
+
+_NUMERAL = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
 def check(document: Document) -> Recipe:
     """The recipe in a document. Raises RecipeError with all diagnostics at once."""
     from recipec.recipe.rules import broken_rules
 
     found: list[Diagnostic] = []
     bad: list[KeyPath] = []
-    for path, diagnostic in _schema_errors(document):
+    for path, diagnostic in itertools.islice(_schema_errors(document), MAX_PROBLEMS):
         found.append(diagnostic)
         if path is not None:
             bad.append(path)
-    recipe = _convert(_without(document.value, bad), complete=not found)
+    sound: Any = _without(document.value, bad)
+    task_known = "type" in sound.get("task", ())
+    recipe = _convert(sound, complete=not found)
     if recipe is not None:
         found += [
             document.diagnostic(rule.path, rule.message, rule.hint, key=rule.at_key)
-            for rule in broken_rules(recipe)
+            for rule in itertools.islice(broken_rules(recipe, task_known), MAX_PROBLEMS)
             if not any(path == rule.path[: len(path)] for path in bad)
         ]
     if found:
@@ -57,6 +67,7 @@ def _convert(value: Any, *, complete: bool) -> Recipe | None:
     """The typed recipe. What an incomplete one lacks is filled in, so that the rules can run."""
     if not complete:
         value.setdefault("name", "unnamed")
+        value.setdefault("task", {}).setdefault("type", "text-to-text")
         value.setdefault("architecture", {}).setdefault("model", "path:model")
         value.setdefault("domain", {}).setdefault("data", {}).setdefault("train", "train")
     try:
@@ -68,23 +79,21 @@ def _convert(value: Any, *, complete: bool) -> Recipe | None:
 def _without(value: object, paths: Iterable[KeyPath]) -> object:
     """A copy of the values without those at `paths`."""
     kept = copy.deepcopy(value)
-    for path in sorted(paths, key=len, reverse=True):
+    # Removing one item would move the ones after it: the whole list goes instead.
+    whole = (
+        path[: next((i for i, p in enumerate(path) if isinstance(p, int)), None)] for path in paths
+    )
+    for path in sorted(whole, key=len, reverse=True):
         parent: Any = kept
         for part in path[:-1]:
             parent = parent[part] if _holds(parent, part) else None
         if path and _holds(parent, path[-1]):
-            # Removing an item would move the ones after it: the whole list goes instead.
-            if isinstance(parent, list):
-                parent.clear()
-            else:
-                del parent[path[-1]]
+            del parent[path[-1]]
     return kept
 
 
 def _holds(parent: object, part: str | int) -> bool:
-    if isinstance(parent, dict):
-        return part in parent
-    return isinstance(parent, list) and isinstance(part, int) and part < len(parent)
+    return isinstance(parent, dict) and part in parent
 
 
 def _schema_errors(document: Document) -> Iterator[tuple[KeyPath | None, Diagnostic]]:
@@ -95,11 +104,18 @@ def _schema_errors(document: Document) -> Iterator[tuple[KeyPath | None, Diagnos
     types = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
-    strict: Any = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
+    strict: Any = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {"pattern": _pattern}, type_checker=types
+    )
     validator = strict(json_schema())
     missing_at: set[KeyPath] = set()
+    wrong_type: set[KeyPath] = set()
     for error in validator.iter_errors(document.value):
         path: KeyPath = tuple(error.absolute_path)
+        if path in wrong_type:
+            continue  # that 3.0 is no whole number and below 5 is one mistake
+        if error.validator == "type":
+            wrong_type.add(path)
         if error.validator == "additionalProperties":
             yield from _unknown_keys(document, path, error.instance, error.schema)
         elif error.validator == "required":
@@ -111,6 +127,17 @@ def _schema_errors(document: Document) -> Iterator[tuple[KeyPath | None, Diagnos
             yield path, document.diagnostic(path, message, hint)
 
 
+def _pattern(_: Any, pattern: str, instance: object, schema: object) -> Iterator[Any]:  # noqa: ARG001
+    """The keyword as JSON Schema means it: `$` is the end, and digits are ASCII.
+
+    In Python's `re` alone, `$` would let a newline through, and `\\d` every script's digits.
+    """
+    from jsonschema import ValidationError
+
+    if isinstance(instance, str) and not re.fullmatch(pattern, instance, re.ASCII):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
 def _unknown_keys(
     document: Document, path: KeyPath, instance: Any, schema: Any
 ) -> Iterator[tuple[KeyPath, Diagnostic]]:
@@ -120,7 +147,7 @@ def _unknown_keys(
             continue
         place = (*path, key)
         section = f"`{dotted(path)}`" if path else "a recipe"
-        message = f"unknown key `{key}` in {section}"
+        message = f"unknown key `{visible(key)}` in {section}"
         yield place, document.diagnostic(place, message, _key_hint(key, path, known), key=True)
 
 
@@ -209,19 +236,12 @@ def _wrong_type(name: str, value: object, wanted: str, description: str) -> tupl
         )
     if wanted == "string" and isinstance(value, bool | int | float):
         return message, "put it in quotes to make it text"
-    if wanted in {"number", "integer"} and isinstance(value, str) and _number(value):
-        return message, f"remove the quotes: {value}"
+    if wanted in {"number", "integer"} and isinstance(value, str) and _NUMERAL.fullmatch(value):
+        plain = value.replace("_", "")
+        return message, f"write {plain}" if "_" in value else f"remove the quotes: {value}"
     if wanted == "integer" and isinstance(value, float) and value.is_integer():
-        return message, f"write {int(value)}"
+        return message, f"write {int(value)}" if abs(value) < 1e15 else description
     return message, description
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _show(value: object) -> str:

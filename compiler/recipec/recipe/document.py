@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recipec.errors import Diagnostic
+from recipec.errors import Diagnostic, visible
 
 KeyPath = tuple[str | int, ...]
 
@@ -66,5 +66,8 @@ def dotted(path: KeyPath) -> str:
     """A path as users write it: `method.target_modules[2]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{visible(part)}" if text else visible(part)
     return text

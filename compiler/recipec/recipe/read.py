@@ -10,18 +10,21 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from recipec.errors import Diagnostic, RecipeError
+from recipec.errors import Diagnostic, RecipeError, visible
 from recipec.recipe.document import Document, KeyPath, Place, dotted
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
+MAX_PROBLEMS = 100
+"""Diagnostics of one file; what comes after them is noise."""
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_HALF = re.compile("[\ud800-\udfff]")
 _NOT_FINITE = re.compile(r"[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
 
 
@@ -41,7 +44,8 @@ def _decode(data: bytes, file: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        before = data[data.rfind(b"\n", 0, error.start) + 1 : error.start]
+        column = len(before.decode("utf-8-sig" if line == 1 else "utf-8")) + 1
         raise RecipeError(
             [
                 Diagnostic(
@@ -75,12 +79,15 @@ class _Reader:
     keys: dict[KeyPath, Place] = field(default_factory=dict)
     values: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
+    second: dict[KeyPath, KeyPath] = field(default_factory=dict)
+    """The path that a repeated key was meant to have, by the path that it is read under."""
 
     def document(self) -> Document:
         from ruamel.yaml import YAML
         from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-        self.lines = tuple(self.text.splitlines())
+        # Lines as ruamel.yaml counts them: str.splitlines would also end one at U+0085 or U+2028.
+        self.lines = tuple(re.split(r"\r\n|\r|\n", self.text))
         root: list[Any] = []
         try:
             self._consume(YAML(typ="safe", pure=True).parse(self.text), root)
@@ -167,9 +174,15 @@ class _Reader:
             if len(self.values) > MAX_VALUES:
                 self._problem(place.line, place.column, f"more than {MAX_VALUES:,} values")
                 return
+            if len(self.problems) >= MAX_PROBLEMS:
+                return
 
     def _scalar(self, event: Any, place: Place, stack: list[_Open], root: list[Any]) -> None:
         self._refuse_tag(event, place)
+        if _HALF.search(event.value):
+            message = "the text holds half of a surrogate pair, which is no character"
+            hint = "write the character itself, or \\U and eight digits"
+            self._problem(place.line, place.column, message, hint, place.width)
         top = stack[-1] if stack else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
             self._key(event, place, top)
@@ -184,18 +197,27 @@ class _Reader:
         path = (*top.path, event.value)
         if path in self.keys:
             first = self.keys[path]
+            shown = dotted((*self._named(top.path), event.value))
             self._problem(
                 place.line,
                 place.column,
-                f"`{dotted(path)}` stands here a second time; it is already on line {first.line}",
+                f"`{shown}` stands here a second time; it is already on line {first.line}",
                 "keep one of them",
                 place.width,
             )
             # Its value is read under a name of its own, so that its keys are not "second" too.
-            top.key = f"{event.value}\0{place.line}"
+            top.key = f"{event.value}\0{place.line}:{place.column}"
+            self.second[(*top.path, top.key)] = path
         else:
             self.keys[path] = place
             top.key = event.value
+
+    def _named(self, path: KeyPath) -> KeyPath:
+        """A path as the file spells it, also below a key that stands there a second time."""
+        if not path:
+            return path
+        meant = self.second.get(path, path)
+        return (*self._named(path[:-1]), meant[-1])
 
     def _attach_path(self, stack: list[_Open], place: Place) -> KeyPath:
         if not stack:
@@ -231,7 +253,7 @@ class _Reader:
             )
         tag = getattr(event, "tag", None)
         if tag is not None and str(tag) != "!":
-            message = f"tag {tag} is not part of the recipe language"
+            message = f"tag {visible(str(tag))} is not part of the recipe language"
             self._problem(place.line, place.column, message, "remove the tag", place.width)
 
     def _resolve(self, event: Any, place: Place) -> object:
@@ -252,7 +274,8 @@ class _Reader:
                 return number
         elif not _NOT_FINITE.fullmatch(text):
             return text
-        self._problem(place.line, place.column, f"{text} is not a finite number", width=place.width)
+        message = f"{visible(text)} is not a finite number"
+        self._problem(place.line, place.column, message, width=place.width)
         return 0.0
 
     @staticmethod

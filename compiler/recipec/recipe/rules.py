@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from recipec.catalog import support
@@ -28,9 +29,10 @@ class Broken:
     at_key: bool = False
 
 
-def broken_rules(recipe: Recipe) -> Iterator[Broken]:
-    """Every rule that the recipe breaks."""
-    for rule in (_cell, _fields, _method_knobs, _lengths, _batches, _paths, _metrics, _gates):
+def broken_rules(recipe: Recipe, task_known: bool = True) -> Iterator[Broken]:
+    """Every rule that the recipe breaks; without a task, those that do not depend on it."""
+    of_task = (_cell, _fields, _lengths, _metrics, _gates)
+    for rule in (*(of_task if task_known else ()), _method_knobs, _steps, _batches, _paths, _dates):
         yield from rule(recipe)
 
 
@@ -94,13 +96,6 @@ def _lengths(recipe: Recipe) -> Iterator[Broken]:
                 hint=f"use {instead}",
                 at_key=True,
             )
-    if recipe.training.epochs is not None and recipe.training.steps is not None:
-        yield Broken(
-            path=("training", "steps"),
-            message="`training.steps` and `training.epochs` are both given",
-            hint="keep one of them",
-            at_key=True,
-        )
     generates = any(m.startswith("rouge") for m in support.tasks()[recipe.task.type].metrics)
     for name, default in (("num_beams", 1), ("max_new_tokens", None)):
         if not generates and getattr(recipe.evaluation, name) != default:
@@ -115,6 +110,16 @@ def _lengths(recipe: Recipe) -> Iterator[Broken]:
             path=("task", "prefix"),
             message=f"`task.prefix` does nothing for {recipe.task.type}",
             hint="remove it: only tasks with a source have a prefix",
+            at_key=True,
+        )
+
+
+def _steps(recipe: Recipe) -> Iterator[Broken]:
+    if recipe.training.epochs is not None and recipe.training.steps is not None:
+        yield Broken(
+            path=("training", "steps"),
+            message="`training.steps` and `training.epochs` are both given",
+            hint="keep one of them",
             at_key=True,
         )
 
@@ -165,6 +170,20 @@ def _outside(where: KeyPath, path: str) -> Iterator[Broken]:
         )
     elif any(ord(c) < 32 or ord(c) == 127 for c in path):
         yield Broken(path=where, message="the path holds a control character")
+
+
+def _dates(recipe: Recipe) -> Iterator[Broken]:
+    given = recipe.image.exclude_newer
+    if given is None:
+        return
+    try:
+        datetime.fromisoformat(given)
+    except ValueError:
+        yield Broken(
+            path=("image", "exclude_newer"),
+            message=f"{given} is not a date that exists",
+            hint="write a date such as 2026-11-01, or a time such as 2026-11-01T12:00:00Z",
+        )
 
 
 def _metrics(recipe: Recipe) -> Iterator[Broken]:
