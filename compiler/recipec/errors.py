@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-OK, RECIPE, USAGE, ENVIRONMENT, MISMATCH, TRAINING, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+OK, RECIPE, USAGE, ENVIRONMENT, MISMATCH, TRAINING, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 
 SHOWN = 120
 """Characters of a source line that a diagnostic shows at most."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
 from recipec.progress import Progress, Silent
+
+
+WORTH_A_LINE = 10_000_000
+"""Bytes: without a terminal, smaller pieces of work are not mentioned."""
 
 
 def print_json(value: object) -> None:
@@ -47,13 +51,16 @@ def size(number: float) -> str:
     return f"{number:.2f} GB"
 
 
-class Bars(AbstractContextManager["Bars"]):
+class Bars(AbstractContextManager[Progress]):
     """Progress bars on a terminal; a line per finished piece of work elsewhere."""
 
     def __init__(self) -> None:
         self._bars: Any = None
         self._names: dict[int, tuple[str, int]] = {}
         self._next = 0
+
+    def __enter__(self) -> Bars:
+        return self
 
     def _drawn(self) -> Any:
         if self._bars is None and sys.stderr.isatty():
@@ -92,7 +99,8 @@ class Bars(AbstractContextManager["Bars"]):
             self._bars.remove_task(task)
         elif task in self._names:
             what, total = self._names.pop(task)
-            say(f"{what} ({size(total)})" if total else what)
+            if total >= WORTH_A_LINE:
+                say(f"{what} ({size(total)})")
 
     def note(self, text: str) -> None:
         """A line above the bars."""
@@ -111,11 +119,6 @@ class Bars(AbstractContextManager["Bars"]):
             self._bars.stop()
 
 
-def quiet_or_bars(quiet: bool) -> Bars | Silent:
+def quiet_or_bars(quiet: bool) -> AbstractContextManager[Progress]:
     """Bars, or nothing at all."""
-    return Silent() if quiet else Bars()
-
-
-def progress_of(bars: Bars | Silent) -> Progress:
-    """The same object under the protocol's name."""
-    return bars
+    return nullcontext(Silent()) if quiet else Bars()

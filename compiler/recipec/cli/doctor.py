@@ -69,11 +69,12 @@ def _uv() -> Finding:
 
 def _debian() -> Finding:
     from recipec.errors import RecipecError
-    from recipec.pins.aptconf import configured_sources
+    from recipec.pins.aptconf import deb_sources
+    from recipec.pins.lockfile import Platform
 
     hint = "configure apt, or set RECIPEC_APT_MIRROR to a Debian mirror's address"
     try:
-        count = len(configured_sources())
+        count = len(deb_sources(Platform().debian).archives)
     except RecipecError as error:
         return Finding(what="Debian mirror", good=False, detail=f"{error.message}; {hint}")
     detail = f"{count} sources configured" if count else f"none configured; {hint}"

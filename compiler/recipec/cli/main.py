@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from recipec import __version__
-from recipec.errors import INTERRUPTED, OK, RecipecError
+from recipec.errors import BUG, INTERRUPTED, OK, EnvironmentLacks, RecipecError
 
 COMMANDS = {
     "init": "start a recipe in recipes/",
@@ -52,6 +52,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away, as `| head` does: nothing is wrong with us.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        # What no pass foresaw of the disk: still a message with the file's name, no traceback.
+        place = f"{error.filename}: " if error.filename else ""
+        lacks = EnvironmentLacks(f"{place}{error.strerror or error}")
+        _print_error(lacks, as_json=getattr(options, "json", False))
+        return lacks.exit_code
+    except Exception as error:
+        return _report_bug(error)
+
+
+def _report_bug(error: Exception) -> int:
+    """An error that is ours. The traceback goes to a file: users get one line and a way on."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="recipec-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    print(
+        f"error: this is a bug in recipec: {type(error).__name__}: {error}\n"
+        f"  hint: please report it with {log.name}",
+        file=sys.stderr,
+    )
+    return BUG
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:

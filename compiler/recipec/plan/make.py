@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, TypeVar
 
 from recipec.catalog import support
@@ -35,6 +36,15 @@ class _Ledger:
             return self.note(key, value, "the recipe says so", unit, "recipe")
         return self.note(key, default, reason, unit, "default")
 
+    def keep(self, section: str, values: Any, name: str, reason: str, unit: str = "") -> Any:
+        """A value whose default stands in the schema itself."""
+        value = getattr(values, name)
+        known = next(f for f in fields(values) if f.name == name)
+        usual = known.default_factory() if callable(known.default_factory) else known.default
+        origin: Origin = "default" if value == usual else "recipe"
+        said = reason if origin == "default" else "the recipe says so"
+        return self.note(f"{section}.{name}", value, said, unit, origin)
+
     def note(
         self, key: str, value: T, reason: str, unit: str = "", origin: Origin = "derived"
     ) -> T:
@@ -56,6 +66,7 @@ def make_plan(
     method = _method(recipe, model_type, ledger)
     batch = _batches(recipe, rows["train"], ledger)
     lengths = _lengths(recipe, config, facts.fields, ledger)
+    ledger.keep("image", recipe.image, "base", "small, and its CPython runs every wheel we pin")
     settings = Settings(
         name=recipe.name,
         domain=recipe.domain.name,
@@ -65,10 +76,10 @@ def make_plan(
         model_source=recipe.architecture.model,
         model_commit=lock.model.commit,
         model_license=lock.model.license,
-        attention=ledger.note(
-            "architecture.attention", recipe.architecture.attention, "exact, and fast on CPUs"
+        attention=ledger.keep(
+            "architecture", recipe.architecture, "attention", "exact, and fast on CPUs"
         ),
-        dropout=recipe.architecture.dropout,
+        dropout=ledger.keep("architecture", recipe.architecture, "dropout", "the model's own"),
         labels=lock.labels,
         prefix=recipe.task.prefix,
         train_rows=rows["train"],
@@ -88,6 +99,7 @@ def make_plan(
 
 def _optimizer(recipe: Recipe, total_steps: int, ledger: _Ledger) -> dict[str, Any]:
     training = recipe.training
+    keep = partial(ledger.keep, "training", training)
     full = recipe.method.type == "full"
     rate = ledger.choose(
         "training.learning_rate",
@@ -106,17 +118,11 @@ def _optimizer(recipe: Recipe, total_steps: int, ledger: _Ledger) -> dict[str, A
         "warmup_steps": ledger.note(
             "training.warmup_steps", warmup, f"{share:g} of {total_steps} steps", "steps"
         ),
-        "schedule": ledger.note("training.schedule", training.schedule, "after warmup"),
-        "weight_decay": ledger.note(
-            "training.weight_decay",
-            float(training.weight_decay),
-            "AdamW; biases and norms are exempt",
-        ),
-        "max_grad_norm": ledger.note(
-            "training.max_grad_norm", float(training.max_grad_norm), "global norm; 0 never clips"
-        ),
-        "label_smoothing": float(training.label_smoothing),
-        "seed": ledger.note("training.seed", training.seed, "everything random follows from it"),
+        "schedule": keep("schedule", "after warmup, down to zero along half a cosine"),
+        "weight_decay": float(keep("weight_decay", "AdamW's; biases and norms are exempt")),
+        "max_grad_norm": float(keep("max_grad_norm", "the global norm; 0 never clips")),
+        "label_smoothing": float(keep("label_smoothing", "plain cross-entropy")),
+        "seed": keep("seed", "everything random follows from it"),
     }
 
 
@@ -159,7 +165,9 @@ def _evaluation(
             "no gradients: twice the rows of training fit",
             "rows",
         ),
-        "num_beams": evaluation.num_beams,
+        "num_beams": ledger.keep("evaluation", evaluation, "num_beams", "greedy, the fastest")
+        if "rouge1" in usual
+        else evaluation.num_beams,
         "gates_at_least": tuple(sorted(evaluation.at_least.items())),
         "gates_at_most": tuple(sorted(evaluation.at_most.items())),
     }
@@ -175,8 +183,8 @@ def _hardware(recipe: Recipe, ledger: _Ledger) -> dict[str, Any]:
     )
     return {
         "reproducibility": mode,
-        "threads": ledger.note(
-            "hardware.threads", threads, "it changes the bytes, so it is pinned"
+        "threads": ledger.keep(
+            "hardware", recipe.hardware, "threads", "it changes the bytes, so it is pinned"
         ),
         "world_size": 1,
         "hardware_class": ledger.note(
@@ -206,7 +214,7 @@ def _fields(recipe: Recipe, wanted: tuple[str, ...], ledger: _Ledger) -> dict[st
 def _method(recipe: Recipe, model_type: str, ledger: _Ledger) -> dict[str, Any]:
     method = recipe.method
     trains = support.methods()[method.type].trains
-    ledger.note("method.type", method.type, f"trains {trains}")
+    ledger.keep("method", method, "type", f"trains {trains}")
     if method.type != "lora":
         return {
             "method": method.type,
