@@ -82,9 +82,7 @@ def pin(path: Path) -> Wheel:
     """The lock's entry for a wheel file."""
     data = path.read_bytes()
     name, version = path.name.split("-")[:2]
-    return Wheel(
-        name=name, version=version, file=path.name, sha256=sha256(data), size=len(data)
-    )
+    return Wheel(name=name, version=version, file=path.name, sha256=sha256(data), size=len(data))
 
 
 def patched(path: Path, place: int, data: bytes) -> Path:

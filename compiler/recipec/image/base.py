@@ -17,7 +17,7 @@ from recipec.errors import UnsafeInput
 from recipec.image.debs import Contents, Entry, Package
 from recipec.image.image import OUTPUT, TRAINED, USER
 from recipec.image.layer import LayerWriter
-from recipec.image.names import parents
+from recipec.image.names import folders, parents
 
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 _LEFT_OUT = tuple(
@@ -144,7 +144,8 @@ def _own(
     bundle = _certificates(tree, spool)
     if bundle:
         texts[_BUNDLE] = bundle
-    links = {name: f"usr/{name}" for name in _MERGED if f"usr/{name}" in tree}
+    there = tree.keys() | folders(tree).keys()
+    links = {name: f"usr/{name}" for name in _MERGED if f"usr/{name}" in there}
     if bundle and "usr/lib/ssl/cert.pem" not in tree:
         links["usr/lib/ssl/cert.pem"] = f"/{_BUNDLE}"
     if f"usr/bin/python{python}" in tree and "usr/bin/python3" not in tree:

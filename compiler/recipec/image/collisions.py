@@ -66,7 +66,8 @@ def _check_folders(owned: dict[str, _Owned]) -> None:
 
 
 def _collision(one: ZipFile, other: ZipFile, path: str) -> UnsafeInput:
+    first, second = sorted((one.label, other.label))
     return UnsafeInput(
-        f"{one.label} and {other.label} both install /{path}, and not the same",
+        f"{first} and {second} both install /{path}, and not the same",
         hint="leave one of the two out of the recipe, or pin versions that do not overlap",
     )

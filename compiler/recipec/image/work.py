@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from recipec.errors import EnvironmentLacks
+from recipec.errors import EnvironmentLacks, RecipecError
 from recipec.image.spec import Spec
-from recipec.store import Store, canonical, sha256
+from recipec.store import Store, canonical, disk_error, sha256
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -37,6 +37,10 @@ class Task:
     def size(self) -> int:
         """A measure of the work, in bytes that are read."""
         return sum(spec.size for spec in self.specs) // (1 if self.kind == "layer" else 50)
+
+
+Failure = tuple[type[RecipecError], dict[str, Any]]
+"""The class of a worker's error, and its fields."""
 
 
 class Stopped(Exception):
@@ -63,15 +67,24 @@ def checked_key(specs: Sequence[Spec]) -> str:
 
 def run_task(task: Task, store: Store, watch: Any) -> None:
     """Do one task here."""
-    if task.kind == "layer":
-        from recipec.image.make import make_layer
+    try:
+        if task.kind == "layer":
+            from recipec.image.make import make_layer
 
-        make_layer(task.specs[0], store, watch)
-    else:
-        from recipec.image.collisions import check_collisions
+            make_layer(task.specs[0], store, watch)
+        else:
+            from recipec.image.collisions import check_collisions
 
-        check_collisions(task.specs, store)
-        store.put_record("checked", checked_key(task.specs), {"wheels": len(task.specs)})
+            check_collisions(task.specs, store)
+            store.put_record("checked", checked_key(task.specs), {"wheels": len(task.specs)})
+    except OSError as error:
+        # A file that is named was to be read; what is written has no name, or the store speaks.
+        if error.filename is None:
+            raise disk_error(error, store.root) from error
+        raise EnvironmentLacks(
+            f"cannot read {error.filename}: {error.strerror}",
+            hint="recipec lock fetches what is pinned",
+        ) from error
 
 
 def run_tasks(tasks: Sequence[Task], store: Store, *, jobs: int, progress: Progress) -> None:
@@ -80,46 +93,67 @@ def run_tasks(tasks: Sequence[Task], store: Store, *, jobs: int, progress: Progr
     total = sum(task.size for task in tasks)
     bar = progress.begin("image layers", total)
     try:
-        if jobs <= 1 or len(tasks) == 1 or total < _ALONE:
+        alone = jobs <= 1 or len(tasks) == 1 or total < _ALONE
+        shared = None if alone else _shared()
+        if shared is None:
             for task in ordered:
                 run_task(task, store, lambda amount: progress.advance(bar, amount))
         else:
-            _run_parallel(ordered, store, min(jobs, len(tasks)), progress, bar)
+            _run_parallel(ordered, store, min(jobs, len(tasks)), shared, progress, bar)
     finally:
         progress.end(bar)
 
 
-def _run_parallel(
-    tasks: Sequence[Task], store: Store, jobs: int, progress: Progress, bar: int
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What parent and workers share: whether to stop, and the bytes done so far."""
+
+    context: BaseContext
+    stop: Any
+    done: Any
+
+
+def _shared() -> _Shared | None:
+    """None where the system has no shared semaphores, as in some containers."""
     import multiprocessing
+
+    context: BaseContext = multiprocessing.get_context("spawn")
+    try:
+        return _Shared(context=context, stop=context.Event(), done=context.Value("Q", 0))
+    except (OSError, ImportError):
+        return None
+
+
+def _run_parallel(
+    tasks: Sequence[Task], store: Store, jobs: int, shared: _Shared, progress: Progress, bar: int
+) -> None:
     from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
 
-    context: BaseContext = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    done = context.Value("Q", 0)
     shown = 0
     with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_start_worker, initargs=(store.root, stop, done)
+        jobs,
+        mp_context=shared.context,
+        initializer=_start_worker,
+        initargs=(store.root, shared.stop, shared.done),
     ) as pool:
         futures = [pool.submit(_work, task) for task in tasks]
         try:
             pending = set(futures)
             while pending:
                 finished, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
-                now = int(done.value)
+                now = int(shared.done.value)
                 progress.advance(bar, now - shown)
                 shown = now
                 for future in finished:
-                    future.result()
+                    _raise(future.result())
         except BrokenProcessPool as error:
             raise EnvironmentLacks(
                 "a worker process was killed while it made a layer",
                 hint="out of memory, perhaps: try --jobs 1",
             ) from error
         except BaseException:
-            stop.set()
+            shared.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
@@ -155,6 +189,20 @@ def _watch(amount: int) -> None:
         _here["done"].value += amount
 
 
-def _work(task: Task) -> None:
-    _watch(0)
-    run_task(task, _here["store"], _watch)
+def _work(task: Task) -> Failure | None:
+    """Do a task; its error, in parts, because an exception's own pickle may lose its fields."""
+    try:
+        _watch(0)
+        run_task(task, _here["store"], _watch)
+    except RecipecError as error:
+        return type(error), dict(vars(error))
+    return None
+
+
+def _raise(failure: Failure | None) -> None:
+    """Raise in the parent what a worker's task raised."""
+    if failure is not None:
+        kind, about = failure
+        error = kind.__new__(kind, about["message"])
+        vars(error).update(about)
+        raise error

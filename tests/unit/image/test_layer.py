@@ -13,16 +13,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from recipec.errors import UnsafeInput
 from recipec.image.layer import LayerWriter
 from recipec.store import Store, sha256
 
-part = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1)
+part = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
 contents = st.one_of(
-    st.binary(max_size=3000), st.tuples(st.binary(max_size=9), st.integers(1, 9000)).map(
-        lambda pair: pair[0] * pair[1]
-    )
+    st.binary(max_size=3000),
+    st.tuples(st.binary(max_size=9), st.integers(1, 9000)).map(lambda pair: pair[0] * pair[1]),
 )
 how = st.sampled_from(["file", "stream", "splice"])
 files = st.dictionaries(part.filter(lambda p: p not in (".", "..")), st.tuples(contents, how))
@@ -137,7 +135,7 @@ STREAM = deflated(DATA)
     ],
 )
 @pytest.mark.parametrize("piece", [37, 1 << 20])
-def test_a_lying_stream_is_refused_and_leaves_nothing(  # noqa: PLR0913
+def test_a_lying_stream_is_refused_and_leaves_nothing(
     tmp_path: Path, size: int, crc: int, stream: bytes, message: str, piece: int
 ) -> None:
     store = Store(tmp_path)

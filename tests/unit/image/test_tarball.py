@@ -8,12 +8,11 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from recipec.image import tarball
 from recipec.image.format import MTIME
 
 part = st.text(
-    st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=60
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60
 )
 paths = st.lists(part, min_size=1, max_size=8).map("/".join)
 
