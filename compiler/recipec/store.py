@@ -18,7 +18,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +31,11 @@ from recipec.errors import EnvironmentLacks, HashMismatch
 
 CHUNK = 1 << 20
 """Bytes read or hashed at a time."""
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after a change in which another one may leave a file's times as they are."""
+
+_HEX = re.compile("[0-9a-f]{64}")
 
 
 def sha256(data: bytes) -> str:
@@ -67,7 +74,7 @@ class Store:
     def path(self, digest: str) -> Path:
         """Where the blob of `digest` is or would be."""
         algorithm, _, value = digest.partition(":")
-        if algorithm != "sha256" or len(value) != 64 or set(value) - set("0123456789abcdef"):
+        if algorithm != "sha256" or not _HEX.fullmatch(value):
             raise HashMismatch("a digest", expected="sha256 and 64 hex digits", found=digest)
         return self._blobs / value
 
@@ -104,10 +111,11 @@ class Store:
         return digest_of_file(self.path(digest)) == digest
 
     def digests(self) -> Iterator[str]:
-        """Every complete blob, in sorted order."""
+        """Every complete blob, in sorted order; files with other names are not the store's."""
         if self._blobs.is_dir():
             for name in sorted(os.listdir(self._blobs)):  # noqa: PTH208 - names only, sorted
-                yield f"sha256:{name}"
+                if _HEX.fullmatch(name):
+                    yield f"sha256:{name}"
 
     def record(self, kind: str, key: str) -> Any | None:
         """The record under `kind` and `key`, or None; a torn or foreign file counts as none."""
@@ -130,7 +138,9 @@ class Store:
         """The digest of a file outside the store, remembered by its path, size and times.
 
         A file whose inode, size, mtime and ctime are unchanged is not read again. ctime cannot be
-        set by a program, so an edit that puts the old mtime back is still seen.
+        set by a program, so an edit that puts the old mtime back is still seen. File times tick
+        coarsely (milliseconds, seconds on some file systems), so a file that changed just now is
+        read again the next time.
         """
         place = str(source.absolute())
         about = source.stat()
@@ -139,7 +149,8 @@ class Store:
         if isinstance(known, dict) and known.get("stamp") == stamp:
             return str(known["digest"])
         digest = digest_of_file(source)
-        self.put_record("files", place, {"digest": digest, "stamp": stamp, "path": place})
+        if abs(time.time_ns() - about.st_ctime_ns) > SETTLED:
+            self.put_record("files", place, {"digest": digest, "stamp": stamp, "path": place})
         return digest
 
     @contextmanager
