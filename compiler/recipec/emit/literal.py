@@ -21,7 +21,7 @@ def literal(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"a script cannot hold {value}")
     if value is None or isinstance(value, bool | int | float):
-        return repr(value)
+        return repr(value).replace("e+", "e")  # 1e+22 is 1e22 to ruff
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(literal, value)) + "]"
     raise TypeError(f"a script cannot hold a {type(value).__name__}")
@@ -54,7 +54,7 @@ def prose(value: object) -> str:
 
 def markdown(value: object) -> str:
     """A value as text in Markdown: on one line, with no character that marks anything up."""
-    line = " ".join(str(value).split())
+    line = " ".join(str(value).encode("utf-8", "replace").decode("utf-8").split())
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)
 
 

@@ -1,0 +1,235 @@
+"""The emitted scripts: valid, formatted, short, and deaf to hostile strings."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recipec.emit.bundle import Bundle
+from recipec.emit.script import emit_bundle
+from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile
+from recipec.plan.plan import Settings
+
+from tests.support.settings import CAUSAL, CLASSES, SUMMARY
+
+PROJECT = Path(__file__).parents[3]
+HOSTILE = '"); import os; os.system("x") #'
+DIGEST = "sha256:" + "a" * 64
+LOCK = Lock(
+    recipe="recipes/legal-t5.yaml",
+    recipe_digest=DIGEST,
+    uv="0.13.0",
+    layer_format=1,
+    wheels=(),
+    debs=(),
+    model=Model(
+        source="path:models/tiny-t5",
+        files=(ModelFile(path="config.json", sha256=DIGEST, size=3),),
+    ),
+    data=(
+        DataFile(split="train", path="data/legal/train.jsonl", sha256=DIGEST, size=5, rows=32),
+        DataFile(split="test", path="data/legal/dev.jsonl", sha256=DIGEST, size=4, rows=8),
+    ),
+)
+STRINGS = (
+    *("name", "domain", "model_type", "model_source", "model_commit", "model_license"),
+    *("attention", "source_field", "target_field", "text_field", "label_field", "prefix"),
+    *("reproducibility", "hardware_class"),
+)
+NASTY = (
+    HOSTILE,
+    '"""',
+    'it\'s "both"',
+    "back\\slash\nnew line\r\t\0\x7f\u2028\U0001f600\ud800",
+    "{{ 7 * 7 }} {% raw %} {# no #}",
+    "x" * 200,
+    "y" * 91,
+    "```\n---\n# heading",
+)
+
+
+def bundle(settings: Settings) -> Bundle:
+    return emit_bundle(settings, LOCK)
+
+
+def variants() -> list[Settings]:
+    """Every cell with every switch that a template looks at, both ways."""
+    found = []
+    for base, method in itertools.product((SUMMARY, CAUSAL, CLASSES), ("full", "lora")):
+        plain = dataclasses.replace(base, method=method)
+        found.append(plain)
+        found += [dataclasses.replace(plain, schedule=s) for s in ("linear", "constant")]
+        found.append(
+            dataclasses.replace(
+                plain,
+                accumulation=4,
+                micro_batch_size=2,
+                label_smoothing=0.1,
+                dropout=0.2,
+                warmup_steps=0,
+                max_grad_norm=0.0,
+                num_beams=4,
+                metrics=(),
+                validation_rows=0,
+                test_rows=0,
+                prefix="summarize: ",
+                model_source="hub:google-t5/t5-small@" + "0" * 40,
+                model_commit="0" * 40,
+            )
+        )
+        found.append(dataclasses.replace(plain, schedule="linear", warmup_steps=0, test_rows=0))
+        many = tuple(f"class number {n}" for n in range(60))
+        found.append(dataclasses.replace(plain, labels=many, target_modules=many))
+        found += [
+            dataclasses.replace(plain, **dict.fromkeys(STRINGS, text), labels=(text, "other"))
+            for text in NASTY
+        ]
+    found.append(dataclasses.replace(SUMMARY, task="text-to-text"))
+    return found
+
+
+def test_ruff_has_nothing_to_say(tmp_path: Path) -> None:
+    for number, settings in enumerate(variants()):
+        for name in ("train.py", "evaluate.py"):
+            folder = tmp_path / str(number)
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(bundle(settings)[name])
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--config", str(PROJECT / "pyproject.toml"), "--no-cache", str(tmp_path)]
+    shape = subprocess.run(
+        [*ruff, "format", "--diff", *options], capture_output=True, text=True, check=False
+    )
+    assert shape.returncode == 0, shape.stdout + shape.stderr
+    # A string that is longer than a line stays one string: E501 is looked at below
+    lint = subprocess.run(
+        [*ruff, "check", "--ignore", "E501", *options], capture_output=True, text=True, check=False
+    )
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+@pytest.mark.parametrize("base", [SUMMARY, CAUSAL, CLASSES], ids=lambda s: s.task)
+def test_no_line_is_long_without_a_long_string(base: Settings) -> None:
+    for settings in variants():
+        long = any(len(str(getattr(settings, name))) > 60 for name in STRINGS)
+        for name in ("train.py", "evaluate.py"):
+            lines = bundle(settings)[name].decode("ascii").splitlines()
+            assert len(lines) < 350
+            assert long or max(map(len, lines)) <= 100
+    assert bundle(base) == bundle(base)
+
+
+@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
+@pytest.mark.parametrize("base", [SUMMARY, CAUSAL, CLASSES], ids=lambda s: s.task)
+def test_hostile_strings_end_as_data(base: Settings, text: str) -> None:
+    """The script's code is the same but for the strings: nothing of them became code."""
+    hostile = dataclasses.replace(
+        base, **dict.fromkeys(STRINGS, text), labels=(text, "b"), target_modules=(text,)
+    )
+    friend = dataclasses.replace(
+        base, **dict.fromkeys(STRINGS, "word"), labels=("a", "b"), target_modules=("a",)
+    )
+    for name in ("train.py", "evaluate.py"):
+        wild = ast.parse(bundle(hostile)[name])
+        tame = ast.parse(bundle(friend)[name])
+        assert _shape(wild) == _shape(tame)
+    knobs = _knobs(bundle(hostile)["train.py"])
+    column = "SOURCE" if base is SUMMARY else "TEXT"
+    assert knobs[column] == text
+    assert knobs["TARGET_MODULES"] == [text]
+    if base is CLASSES:
+        assert knobs["LABELS"] == [text, "b"]
+
+
+def _shape(tree: ast.AST) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+    return ast.dump(tree)
+
+
+def _knobs(script: bytes) -> dict[str, object]:
+    found = {}
+    for node in ast.parse(script).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+    return found
+
+
+def test_the_knobs_are_the_settings() -> None:
+    knobs = _knobs(bundle(SUMMARY)["train.py"])
+    wanted = {
+        "TOTAL_STEPS": 20,
+        "BATCH_SIZE": 8,
+        "LEARNING_RATE": 1e-3,
+        "SEED": 7,
+        "RANK": 8,
+        "MAX_SOURCE_LENGTH": 64,
+        "METRICS": ["rouge1", "rouge2", "rougeL"],
+    }
+    assert {name: knobs[name] for name in wanted} == wanted
+
+
+def test_a_script_shows_only_what_its_recipe_needs() -> None:
+    full = bundle(dataclasses.replace(CAUSAL, method="full"))["train.py"].decode()
+    for word in ("peft", "lora", "SOURCE", "LABELS", "generate", "MICRO_BATCH", "smoothing"):
+        assert word not in full
+    assert (
+        "validation"
+        not in bundle(dataclasses.replace(SUMMARY, validation_rows=0))["train.py"].decode()
+    )
+
+
+def test_run_json() -> None:
+    emitted = bundle(dataclasses.replace(SUMMARY, gates_at_least=(("rougeL", 0.4),)))
+    plain = json.loads(emitted["run.json"])
+    assert [entry["path"] for entry in plain["inputs"]] == [
+        "data/test.jsonl",
+        "data/train.jsonl",
+        "model/config.json",
+        "recipe/README.md",
+        "recipe/evaluate.py",
+        "recipe/train.py",
+    ]
+    assert plain["version"] == 1
+    assert plain["scripts"] == {"train": "recipe/train.py", "evaluate": "recipe/evaluate.py"}
+    assert plain["gates"] == {"at_least": {"rougeL": 0.4}, "at_most": {}}
+    assert plain["environment"]["MKL_CBWR"] == "COMPATIBLE"
+    assert sorted(path for path, _ in emitted) == [
+        "README.md",
+        "evaluate.py",
+        "run.json",
+        "train.py",
+    ]
+
+
+def test_the_model_card() -> None:
+    card = bundle(SUMMARY)["README.md"].decode()
+    assert card.startswith(
+        "---\n"
+        'base_model: "path:models/tiny-t5"\n'
+        'library_name: "peft"\n'
+        'license: "CC0-1.0"\n'
+        'pipeline_tag: "summarization"\n'
+        'tags: ["recipec", "legal"]\n'
+        "---\n\n# legal-t5\n\n"
+    )
+    hostile = bundle(dataclasses.replace(SUMMARY, domain="<script>|```\n# x"))["README.md"].decode()
+    assert "in the domain \\<script\\>\\|\\`\\`\\` \\# x with" in hostile
+
+
+def test_an_adapter_of_a_hub_model_names_it() -> None:
+    hub = dataclasses.replace(
+        SUMMARY, model_source="hub:google-t5/t5-small@abc", model_commit="abc"
+    )
+    script = bundle(hub)["train.py"].decode()
+    assert 'BASE_MODEL = "google-t5/t5-small"' in script
+    assert 'config.revision = "abc"' in script
