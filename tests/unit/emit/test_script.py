@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recipec.emit.bundle import Bundle
@@ -54,6 +55,12 @@ NASTY = (
 )
 
 
+def everywhere(settings: Settings, text: str, **more: Any) -> Settings:
+    """The settings with one text in every field that holds a free one."""
+    fields: dict[str, Any] = {**dict.fromkeys(STRINGS, text), **more}
+    return dataclasses.replace(settings, **fields)
+
+
 def bundle(settings: Settings) -> Bundle:
     return emit_bundle(settings, LOCK)
 
@@ -86,10 +93,7 @@ def variants() -> list[Settings]:
         found.append(dataclasses.replace(plain, schedule="linear", warmup_steps=0, test_rows=0))
         many = tuple(f"class number {n}" for n in range(60))
         found.append(dataclasses.replace(plain, labels=many, target_modules=many))
-        found += [
-            dataclasses.replace(plain, **dict.fromkeys(STRINGS, text), labels=(text, "other"))
-            for text in NASTY
-        ]
+        found += [everywhere(plain, text, labels=(text, "other")) for text in NASTY]
     found.append(dataclasses.replace(SUMMARY, task="text-to-text"))
     return found
 
@@ -128,12 +132,8 @@ def test_no_line_is_long_without_a_long_string(base: Settings) -> None:
 @pytest.mark.parametrize("base", [SUMMARY, CAUSAL, CLASSES], ids=lambda s: s.task)
 def test_hostile_strings_end_as_data(base: Settings, text: str) -> None:
     """The script's code is the same but for the strings: nothing of them became code."""
-    hostile = dataclasses.replace(
-        base, **dict.fromkeys(STRINGS, text), labels=(text, "b"), target_modules=(text,)
-    )
-    friend = dataclasses.replace(
-        base, **dict.fromkeys(STRINGS, "word"), labels=("a", "b"), target_modules=("a",)
-    )
+    hostile = everywhere(base, text, labels=(text, "b"), target_modules=(text,))
+    friend = everywhere(base, "word", labels=("a", "b"), target_modules=("a",))
     for name in ("train.py", "evaluate.py"):
         wild = ast.parse(bundle(hostile)[name])
         tame = ast.parse(bundle(friend)[name])
