@@ -34,6 +34,9 @@ class Site:
     """Statuses to answer first, by path, before the file itself."""
     cuts: dict[str, list[int]] = field(default_factory=dict)
     """Numbers of body bytes after which the connection is cut, by path, before a whole answer."""
+    stalls: dict[str, int] = field(default_factory=dict)
+    """Numbers of body bytes after which the first answer to recipec waits for `go`, by path."""
+    go: threading.Event = field(default_factory=threading.Event)
     ranges: bool = True
     """Whether Range is understood."""
     password: str | None = None
@@ -96,6 +99,13 @@ def _answer(site: Site, handler: http.server.BaseHTTPRequestHandler, *, body: bo
     for name, value in site.headers.get(path, {}).items():
         handler.send_header(name, value)
     handler.end_headers()
+    ours = handler.headers.get("User-Agent") == "recipec"
+    if body and ours and path in site.stalls:
+        sent = site.stalls.pop(path)
+        handler.wfile.write(part[:sent])
+        handler.wfile.flush()
+        site.go.wait(30)
+        part = part[sent:]
     cut = site.cuts.get(path) if body and status in {200, 206} else None
     if body:
         handler.wfile.write(part[: cut.pop(0)] if cut else part)

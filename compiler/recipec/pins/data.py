@@ -22,6 +22,7 @@ from recipec.store import Store, canonical, sha256
 MOST_DIAGNOSTICS = 20
 """Diagnostics per file; what is beyond is only counted."""
 _EXCERPT = 110
+_EVERY_LINE = "every line must be one whole JSON object"
 _RECORD_VERSION = 1
 
 
@@ -154,15 +155,18 @@ def _json_fault(line: bytes, reason: str) -> tuple[int, str, str]:
         column = len(line[: error.start].decode("utf-8")) + 1
         return column, f"byte 0x{line[error.start]:02x} is not UTF-8", "save the file as UTF-8"
     if "truncated" in reason:
-        column = len(line.decode("utf-8").rstrip()) + 1
-        return column, "not JSON: the line ends too early", "every line must be a whole object"
+        return len(text.rstrip()) + 1, "not JSON: the line ends too early", _EVERY_LINE
+    text = line.decode("utf-8")
+    lead = len(text) - len(text.lstrip())
+    if not text[lead:].startswith("{"):
+        return lead + 1, "not a JSON object: the line does not start with {", _EVERY_LINE
     if "recursion" in reason:
         return 1, "the object is nested too deeply", "a row is a flat object of strings"
     found = re.search(r"\(byte (\d+)\)", reason)
     at = int(found[1]) if found else 0
     column = len(line[:at].decode("utf-8", "ignore")) + 1
     words = re.sub(r"\s*\(byte \d+\)", "", reason.removeprefix("JSON is malformed: "))
-    return column, f"not JSON: {words}", "every line must be one JSON object"
+    return column, f"not JSON: {words}", _EVERY_LINE
 
 
 def _diagnostic(

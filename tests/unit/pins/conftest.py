@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from recipec.store import Store
-
-from tests.support.upstreams import Signer, Site, serve
+from support.upstreams import Signer, Site, serve
 
 
 @pytest.fixture

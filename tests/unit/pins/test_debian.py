@@ -13,8 +13,7 @@ from recipec.pins.lockfile import Platform
 from recipec.pins.signature import UntrustedIndex
 from recipec.pins.transport import Access, Credential
 from recipec.store import Store, sha256
-
-from tests.support.upstreams import Signer, Site, deb_bytes, mirror_files
+from support.upstreams import Signer, Site, deb_bytes, mirror_files
 
 
 def read(
