@@ -32,6 +32,7 @@ SEED = 20261
 ROWS = {"train": 3000, "validation": 300, "test": 300}
 CLAUSE_WORDS = range(30, 111)
 SUMMARY_WORDS = range(10, 31)
+NOTES = 0.6  # notes for each clause of the stream
 HELD_OUT_EVERY = 5  # one in so many starts of party names is kept for test
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
@@ -246,12 +247,24 @@ def pairs(seed: int, *, held_out: bool) -> Iterator[dict[str, str]]:
             yield {"clause": clause, "summary": summary}
 
 
-def stream(seed: int, *, avoid: AbstractSet[str]) -> Iterator[str]:
-    """Clauses without summaries, for ever, for pre-training: no test-only part, none of `avoid`.
+def note(dice: Dice) -> str:
+    """A few sentences of everyday English about contracts, not about any one clause."""
+    facts = Facts(dice=dice, values=draw_parties(dice))
+    chosen = dice.sample(frames()["note"], 3 + dice.below(4))
+    return " ".join(compose(frame, facts, plain=True) for frame in chosen)
 
-    The caller passes the clauses of the three files as `avoid`.
+
+def stream(seed: int, *, avoid: AbstractSet[str]) -> Iterator[str]:
+    """Clauses without summaries and some notes, for ever, for pre-training.
+
+    No test-only part, and nothing of `avoid`: the caller passes the clauses of the three files.
     """
-    return (row["clause"] for row in pairs(seed, held_out=False) if row["clause"] not in avoid)
+    dice = Dice(seed + 1, held_out=False)
+    for row in pairs(seed, held_out=False):
+        if row["clause"] not in avoid:
+            yield row["clause"]
+            if dice.chance(NOTES):
+                yield note(dice)
 
 
 def splits() -> dict[str, list[dict[str, str]]]:

@@ -109,10 +109,30 @@ def test_test_clauses_use_frames_that_training_never_shows() -> None:
 def test_the_stream_avoids_what_it_is_told_and_shows_no_test_only_part(
     generator: ModuleType,
 ) -> None:
-    first = list(itertools.islice(generator.stream(3, avoid=frozenset()), 50))
-    avoided = frozenset(first[:25])
-    assert list(itertools.islice(generator.stream(3, avoid=avoided), 25)) == first[25:]
+    taken = [row["clause"] for row in itertools.islice(generator.pairs(3, held_out=False), 40)]
+    first = list(itertools.islice(generator.stream(3, avoid=frozenset(taken[:20])), 60))
+    assert not set(taken[:20]) & set(first)
+    assert set(taken[20:]) < set(first)
     assert not re.search(r"Manufacturer|Tampere|Finland|In derogation from", "\n".join(first))
+
+
+def test_no_sentence_of_a_note_is_a_sentence_of_a_summary(generator: ModuleType) -> None:
+    dice = generator.Dice(4, held_out=False)
+    sentence = re.compile(r"(?<=[.?]) ")
+    noted = {part for _ in range(3000) for part in sentence.split(generator.note(dice))}
+    summed = {
+        part for split in SIZES for row in rows(split) for part in sentence.split(row["summary"])
+    }
+    assert len(noted) > 5000
+    assert not noted & summed
+
+
+def test_the_stream_mixes_notes_with_clauses_and_never_shows_a_summary(
+    generator: ModuleType,
+) -> None:
+    shown = set(itertools.islice(generator.stream(generator.SEED, avoid=frozenset()), 3200))
+    assert len(shown & clauses("train")) > 1500  # train.jsonl's own seed
+    assert not shown & {row["summary"] for row in rows("train")}
 
 
 @pytest.mark.parametrize(
