@@ -150,13 +150,12 @@ def _json_fault(line: bytes, reason: str) -> tuple[int, str, str]:
     if not line.strip():
         return 1, "the line is blank", "remove it: every line is one row"
     try:
-        line.decode("utf-8")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         column = len(line[: error.start].decode("utf-8")) + 1
         return column, f"byte 0x{line[error.start]:02x} is not UTF-8", "save the file as UTF-8"
     if "truncated" in reason:
         return len(text.rstrip()) + 1, "not JSON: the line ends too early", _EVERY_LINE
-    text = line.decode("utf-8")
     lead = len(text) - len(text.lstrip())
     if not text[lead:].startswith("{"):
         return lead + 1, "not a JSON object: the line does not start with {", _EVERY_LINE
