@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("info", "gc", "verify"))
     parser.add_argument(
         "--days",
-        type=float,
+        type=_days,
         default=7,
         metavar="N",
         help="gc keeps what is younger than this, used or not (7)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _days(text: str) -> float:
+    """A number of days, for argparse. A NaN or a negative one would take what is being made."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError("a number of days, 0 or more")
+    return number
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,8 +77,9 @@ def _measure(folder: Path) -> tuple[int, int]:
     files = used = 0
     for here, _, names in os.walk(folder):
         for name in names:
-            files += 1
-            used += (Path(here) / name).lstat().st_size
+            with suppress(FileNotFoundError):  # gone meanwhile: others use the store too
+                used += (Path(here) / name).lstat().st_size
+                files += 1
     return files, used
 
 
@@ -78,7 +89,10 @@ def _gc(store: Store, *, days: float, as_json: bool) -> int:
     limit = time.time() - days * DAY
     count = freed = 0
     for path in _candidates(store, kept):
-        about = path.lstat()
+        try:
+            about = path.lstat()
+        except FileNotFoundError:
+            continue
         if max(about.st_mtime, about.st_ctime) > limit:
             continue
         count += 1

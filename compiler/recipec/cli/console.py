@@ -20,8 +20,8 @@ WORTH_A_LINE = 10_000_000
 
 
 def print_json(value: object) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document on stdout; in ASCII, so that no locale changes it."""
+    print(json.dumps(value, indent=2))
 
 
 def say(text: str = "") -> None:

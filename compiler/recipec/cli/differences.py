@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recipec.errors import Diagnostic, RecipeError
+from recipec.errors import Diagnostic, EnvironmentLacks, RecipecError, RecipeError
 from recipec.store import Store
 
 
@@ -82,7 +83,13 @@ class _Image:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        index = json.loads((folder / "index.json").read_bytes())
+        try:
+            self._read()
+        except (LookupError, OSError, TypeError, ValueError) as error:
+            raise _unreadable(folder, error) from error
+
+    def _read(self) -> None:
+        index = json.loads((self._folder / "index.json").read_bytes())
         manifest = json.loads(self._blob(index["manifests"][0]["digest"]).read_bytes())
         config = json.loads(self._blob(manifest["config"]["digest"]).read_bytes())
         self.settings = _flat({"architecture": config["architecture"], **config["config"]})
@@ -99,14 +106,29 @@ class _Image:
     def files(self, layers: Iterable[str]) -> dict[str, tuple[Any, ...]]:
         """Path to (kind, mode, size, link, sha256) of everything in these layers."""
         found: dict[str, tuple[Any, ...]] = {}
-        for layer in layers:
-            with tarfile.open(self._blob(self._blobs[layer]), "r|gz") as tar:
-                for member in tar:
-                    stream = tar.extractfile(member) if member.isfile() else None
-                    digest = hashlib.sha256(stream.read()).hexdigest() if stream else ""
-                    about = (member.type, member.mode, member.size, member.linkname, digest)
-                    found[member.name] = about
+        try:
+            for layer in layers:
+                found |= _files_of(self._blob(self._blobs[layer]))
+        except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
+            raise _unreadable(self._folder, error) from error
         return found
+
+
+def _files_of(blob: Path) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, tuple[Any, ...]] = {}
+    with tarfile.open(blob, "r|gz") as tar:
+        for member in tar:
+            stream = tar.extractfile(member) if member.isfile() else None
+            digest = hashlib.sha256(stream.read()).hexdigest() if stream else ""
+            about = (member.type, member.mode, member.size, member.linkname, digest)
+            found[member.name] = about
+    return found
+
+
+def _unreadable(folder: Path, error: Exception) -> RecipecError:
+    reason = f"{type(error).__name__}: {error}"
+    hint = "build or fetch the image again"
+    return EnvironmentLacks(f"{folder} is not an image that can be read ({reason})", hint=hint)
 
 
 def _file_change(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
@@ -161,6 +183,8 @@ def _rows(
 def _versioned(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     if before["version"] != after["version"]:
         return f"{before['version']} -> {after['version']}"
+    if before["file"] == after["file"]:
+        return f"{after['version']}, but other content in a file of the same name"
     return f"{after['version']}, but another file ({before['file']} -> {after['file']})"
 
 

@@ -75,10 +75,8 @@ def load(project: Project, store: Store) -> Loaded:
     except OSError as error:
         raise _unreadable(project, error) from error
     key = sha256(f"{sha256(source)} {compiler_fingerprint()}".encode())
-    known = store.record("checked", key)
-    if known is not None:
-        recipe = msgspec.convert(known, Recipe)
-    else:
+    recipe = _known(store.record("checked", key))
+    if recipe is None:
         from recipec.recipe.check import check
         from recipec.recipe.read import read
 
@@ -90,6 +88,14 @@ def load(project: Project, store: Store) -> Loaded:
         document = loaded.document()
         raise RecipeError([document.diagnostic(path, what, hint) for path, what, hint in faults])
     return loaded
+
+
+def _known(record: object) -> Recipe | None:
+    """The recipe in a record; a foreign record counts as none."""
+    try:
+        return msgspec.convert(record, Recipe)
+    except msgspec.ValidationError:
+        return None
 
 
 def recipe_digest(recipe: Recipe) -> str:
@@ -109,17 +115,17 @@ def _absent_files(loaded: Loaded) -> Iterator[tuple[KeyPath, str, str]]:
     data = loaded.recipe.domain.data
     for split in ("train", "validation", "test"):
         path = getattr(data, split)
-        if path is not None and not (root / path).is_file():
-            what = "is a folder" if (root / path).is_dir() else "is missing"
+        if path is not None and not os.path.isfile(root / path):  # noqa: PTH113 - never raises
+            what = "is a folder" if os.path.isdir(root / path) else "is missing"  # noqa: PTH112
             hint = _similar(root, path) or f"paths are relative to {root}"
             yield ("domain", "data", split), f"the {split} file {what}: {path}", hint
     model = loaded.recipe.architecture.model
     if model.startswith("path:"):
         folder = root / model.removeprefix("path:")
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112
             hint = _similar(root, model.removeprefix("path:")) or f"paths are relative to {root}"
             yield ("architecture", "model"), f"there is no folder {model[5:]}", hint
-        elif not (folder / "config.json").is_file():
+        elif not os.path.isfile(folder / "config.json"):  # noqa: PTH113
             yield (
                 ("architecture", "model"),
                 f"{model[5:]} is not a model: it has no config.json",
@@ -131,7 +137,7 @@ def _similar(root: Path, path: str) -> str:
     import difflib
 
     parent = (root / path).parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):  # noqa: PTH112
         return ""
     names = sorted(entry.name for entry in parent.iterdir())
     near = difflib.get_close_matches(Path(path).name, names, n=1, cutoff=0.6)

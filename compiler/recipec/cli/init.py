@@ -53,7 +53,7 @@ def starter(name: str, task: str, model: str) -> str:
     return f"""\
 # yaml-language-server: $schema=../docs/recipe.schema.json
 recipe: v1
-name: {name}
+name: {_quoted(name)}
 task:
   type: {task}  # {facts.learns}
   fields: {{{fields}}}  # columns of a data row
@@ -75,5 +75,5 @@ hardware: {{accelerator: cpu, threads: 1}}
 def _quoted(text: str) -> str:
     import json
 
-    plain = re.fullmatch(r"[A-Za-z0-9:/@=._+-]+", text)
-    return text if plain else json.dumps(text)
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9:/@=._+-]*", text)
+    return text if plain and text not in {"null", "true", "false"} else json.dumps(text)

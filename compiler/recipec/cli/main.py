@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from recipec import __version__
-from recipec.errors import BUG, INTERRUPTED, OK, EnvironmentLacks, RecipecError
+from recipec.errors import BUG, ENVIRONMENT, INTERRUPTED, OK, EnvironmentLacks, RecipecError
 
 COMMANDS = {
     "init": "start a recipe in recipes/",
@@ -35,6 +36,25 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a locale's encoding lacks is escaped, as Python does it for stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(given)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does: nothing is wrong with us.
+        _drop_output()
+        return OK
+    except OSError as error:
+        _drop_output()
+        print(f"error: cannot write the output: {error.strerror or error}", file=sys.stderr)
+        return ENVIRONMENT
+
+
+def _run(given: Sequence[str]) -> int:
     parser = _parser(next((word for word in given if not word.startswith("-")), None))
     try:
         options = parser.parse_args(given)
@@ -49,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away, as `| head` does: nothing is wrong with us.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        raise
     except OSError as error:
         # What no pass foresaw of the disk: still a message with the file's name, no traceback.
         place = f"{error.filename}: " if error.filename else ""
@@ -60,6 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return lacks.exit_code
     except Exception as error:
         return _report_bug(error)
+
+
+def _drop_output() -> None:
+    """Throw away what stdout still holds: Python would try to write it again at its exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report_bug(error: Exception) -> int:

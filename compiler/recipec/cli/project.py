@@ -5,6 +5,7 @@ In: the path of a recipe. Out: paths. It reads no file's content.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,6 @@ class Project:
 
     def relative(self, path: Path) -> str:
         """A path relative to the root with forward slashes, as dvc.yaml names it."""
-        import os
-
         return Path(os.path.relpath(path, self.root)).as_posix()
 
 
@@ -55,8 +54,9 @@ def find_project(recipe: Path, build: Path | None = None) -> Project:
     folder. Raises RecipeError when there is no such recipe.
     """
     full = recipe.absolute()
-    if not full.is_file():
-        what = "is a folder, not a recipe" if full.is_dir() else "there is no such recipe"
+    # os.path says False where Path raises: for a name that is too long, a folder that is closed.
+    if not os.path.isfile(full):  # noqa: PTH113
+        what = "is a folder, not a recipe" if os.path.isdir(full) else "there is no such recipe"  # noqa: PTH112
         raise RecipeError(
             [Diagnostic(file=str(recipe), line=0, column=0, message=what, hint=_nearest(full))]
         )
@@ -73,10 +73,10 @@ def _nearest(missing: Path) -> str:
     import difflib
 
     folder = missing.parent
-    names = sorted(f.name for f in folder.glob("*.y*ml")) if folder.is_dir() else []
+    names = sorted(f.name for f in folder.glob("*.y*ml")) if os.path.isdir(folder) else []  # noqa: PTH112
     near = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]}?"
-    if missing.is_dir():
+    if os.path.isdir(missing):  # noqa: PTH112
         return "name the .yaml file in it"
     return "start one with `recipec init NAME`"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from recipec.errors import OK
 
@@ -17,5 +16,5 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command has
     """Print the schema."""
     from recipec.recipe.json_schema import json_schema_text
 
-    sys.stdout.write(json_schema_text())
+    print(json_schema_text(), end="")
     return OK

@@ -39,7 +39,12 @@ def _header(stream: BinaryIO) -> tuple[Mapping[str, Any], int]:
     if not 0 < length <= MAX_HEADER:
         raise ValueError("not a safetensors file")
     header: dict[str, Any] = json.loads(stream.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("not a safetensors file: its header is not an object")
     header.pop("__metadata__", None)
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+            raise ValueError(f"not a safetensors file: {name!a} is not a tensor")
     return header, 8 + length
 
 
