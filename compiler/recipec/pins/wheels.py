@@ -94,6 +94,7 @@ class Resolver:
     ) -> list[dict[str, Any]]:
         import tomllib
 
+        _refuse_odd(requirements)
         with tempfile.TemporaryDirectory(prefix="recipec-") as name:
             wanted, output = Path(name) / "requirements.in", Path(name) / "pylock.toml"
             wanted.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
@@ -165,6 +166,22 @@ def uv_version() -> str:
     done = subprocess.run([uv_binary(), "--version"], capture_output=True, text=True, check=False)
     found = re.search(r"\d+\.\d+\S*", done.stdout)
     return found.group() if found else "unknown"
+
+
+def _refuse_odd(requirements: Sequence[str]) -> None:
+    """Only names with versions: a line that uv reads as an option or a URL must not get to it."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for line in requirements:
+        try:
+            good = Requirement(line).url is None and "\n" not in line
+        except InvalidRequirement:
+            good = False
+        if not good:
+            raise NoSolution(
+                f"not a package and a version: {line!r}",
+                hint="write versions in `image.versions` as `5.23.0` or `>=5,<6`",
+            )
 
 
 def _wanted(

@@ -131,6 +131,16 @@ def test_no_such_version(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["alpha==1\n--index-url http://evil.example", "-r /etc/passwd", "a @ http://x.example/a"],
+)
+def test_only_names_and_versions_reach_uv(tmp_path: Path, line: str) -> None:
+    with pytest.raises(NoSolution) as caught:
+        resolver(tmp_path).resolve([line])
+    assert caught.value.message == f"not a package and a version: {line!r}"
+
+
 def test_no_wheel_for_the_target(tmp_path: Path) -> None:
     tag = "cp312-cp312-win_amd64"
     wheels = {wheel_file("alpha", "1.0", tag): wheel_bytes("alpha", "1.0", tag=tag)}
