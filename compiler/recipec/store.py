@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -156,6 +155,8 @@ class Store:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A temporary folder inside the store, gone afterwards."""
+        import tempfile
+
         folder = make_folder(self.root / "tmp")
         with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
             yield Path(name)
@@ -172,6 +173,8 @@ class BlobWriter:
         self.size = 0
 
     def __enter__(self) -> BlobWriter:
+        import tempfile
+
         folder = make_folder(self._store.root / "tmp")
         try:
             handle, name = tempfile.mkstemp(dir=folder, prefix="blob-")
@@ -240,6 +243,8 @@ def make_folder(folder: Path) -> Path:
 
 def write_atomically(target: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file by way of a temporary one beside it: the old bytes or the new, never half."""
+    import tempfile  # costs more to import than a no-op build may spend on it
+
     make_folder(target.parent)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -12,16 +12,20 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import recipec
-from recipec.cli.frontend import Loaded, compiler_fingerprint, load
+from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
 from recipec.errors import HashMismatch, RecipeError, StaleLock
 from recipec.image.image import Descriptor, Image, Layer
-from recipec.pins.lockfile import ExpectedImage, Lock, from_json, to_json
 from recipec.progress import Progress
 from recipec.store import Store, canonical, sha256, write_atomically
+
+if TYPE_CHECKING:
+    # Only a build that has work to do pays for these imports.
+    from recipec.cli.frontend import Loaded
+    from recipec.pins.lockfile import Lock
 
 STATE = "build.json"
 
@@ -92,6 +96,7 @@ def compile_recipe(
     known = _up_to_date(project, store)
     if known is not None:
         return replace(known, seconds=time.perf_counter() - started)
+    from recipec.cli.frontend import load
     from recipec.cli.passes import run_passes
 
     loaded = load(project, store)
@@ -128,6 +133,7 @@ def compile_recipe(
 def read_lock(project: Project) -> Lock | None:
     """The recipe's lock, or None where there is none yet. Raises RecipeError if it is torn."""
     from recipec.errors import Diagnostic
+    from recipec.pins.lockfile import from_json
 
     try:
         return from_json(project.lock.read_bytes())
@@ -150,6 +156,8 @@ def read_lock(project: Project) -> Lock | None:
 
 def _expect(lock: Lock, image: Image, *, locked: bool) -> tuple[Lock, list[str]]:
     """The lock with this image in it; refuses another image than the lock promises."""
+    from recipec.pins.lockfile import ExpectedImage
+
     made = ExpectedImage(
         recipec=recipec.__version__,
         diff_ids=tuple(layer.diff_id for layer in image.layers),
@@ -193,6 +201,7 @@ def _write(
     """Put everything in its place; the paths written, for the next up-to-date check."""
     from recipec.emit import dvc
     from recipec.image.layout import write_layout
+    from recipec.pins.lockfile import to_json
 
     project, name = loaded.project, loaded.recipe.name
     folder = project.folder(name)

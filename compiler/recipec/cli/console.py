@@ -14,7 +14,6 @@ from typing import Any
 
 from recipec.progress import Progress, Silent
 
-
 WORTH_A_LINE = 10_000_000
 """Bytes: without a terminal, smaller pieces of work are not mentioned."""
 

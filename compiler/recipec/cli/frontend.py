@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import msgspec
 
-import recipec
+from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
 from recipec.errors import Diagnostic, RecipeError
 from recipec.recipe.document import Document, KeyPath
@@ -36,36 +35,6 @@ class Loaded:
         from recipec.recipe.read import read
 
         return read(self.source, self.project.shown(self.project.recipe))
-
-
-@cache
-def compiler_fingerprint() -> str:
-    """Changes whenever a file of this compiler does, also in an editable install.
-
-    Made from names, sizes and times of the three packages' files: a millisecond, no reading.
-    """
-    home = Path(recipec.__file__).parent
-    roots = [home]
-    for name in ("recipec_runtime", "recipec_templates"):
-        roots.append(package_folder(name))
-    stamps = []
-    for root in roots:
-        for folder, folders, files in os.walk(root):
-            folders[:] = sorted(f for f in folders if f != "__pycache__")
-            for file in sorted(files):
-                about = os.stat(f"{folder}/{file}")  # noqa: PTH116 - one of a hundred, on every start
-                stamps.append(f"{folder}/{file} {about.st_size} {about.st_mtime_ns}")
-    return sha256("\n".join([recipec.__version__, *stamps]).encode())
-
-
-def package_folder(name: str) -> Path:
-    """The folder of a package that is shipped beside the compiler, without importing it."""
-    import importlib.util
-
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def load(project: Project, store: Store) -> Loaded:
