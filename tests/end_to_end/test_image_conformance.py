@@ -226,9 +226,10 @@ def test_an_archive_without_a_named_reference_is_one_image(built: Built) -> None
 @pytest.fixture(scope="module")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     folder = tmp_path_factory.mktemp("podman")
-    command = ("podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"))
-    command = (*command, "--storage-driver", "vfs", "--runtime", "runc")
-    yield (*command, "--cgroup-manager", "cgroupfs")
+    where = ("--root", str(folder / "root"), "--runroot", str(folder / "run"))
+    how = ("--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
+    command = ("podman", *where, *how)
+    yield command
     subprocess.run([*command, "rmi", "--all", "--force"], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
 

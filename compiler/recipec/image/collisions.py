@@ -7,13 +7,14 @@ namespace such as nvidia/): the layers then agree, whichever comes last.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from recipec.errors import UnsafeInput
 from recipec.image.names import folders
-from recipec.image.record import Placed
+from recipec.image.record import Placed, member_hash
 from recipec.image.spec import Spec
 from recipec.image.wheel import Target, install
 from recipec.image.zipfiles import ZipFile
@@ -44,7 +45,7 @@ def check_collisions(specs: Sequence[Spec], store: Store) -> None:
 
 def _same(one: _Owned, other: _Owned) -> bool:
     """Whether two files hold the same bytes; only then are they read."""
-    return _facts(one.placed) == _facts(other.placed) and _bytes(one) == _bytes(other)
+    return _facts(one.placed) == _facts(other.placed) and _digest(one) == _digest(other)
 
 
 def _facts(placed: Placed) -> tuple[int, int]:
@@ -53,9 +54,11 @@ def _facts(placed: Placed) -> tuple[int, int]:
     return placed.member.size + len(placed.data), placed.member.crc
 
 
-def _bytes(owned: _Owned) -> bytes:
+def _digest(owned: _Owned) -> bytes:
     member = owned.placed.member
-    return (owned.wheel.read(member) if member else b"") + owned.placed.data
+    found = member_hash(owned.wheel, member) if member else hashlib.sha256()
+    found.update(owned.placed.data)
+    return found.digest()
 
 
 def _check_folders(owned: dict[str, _Owned]) -> None:

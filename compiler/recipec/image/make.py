@@ -30,7 +30,9 @@ Watch = Callable[[int], None]
 def make_layer(spec: Spec, store: Store, watch: Watch = lambda _: None) -> Record:
     """Make the layer and file its record. Raises UnsafeInput, HashMismatch, EnvironmentLacks."""
     with store.writer() as blob:
-        layer = LayerWriter(blob, match=bool(spec.files), watch=watch)
+        # Of packages, progress is told as they are read; writing only asks whether to go on.
+        told = (lambda _: watch(0)) if spec.kind == "base" else watch
+        layer = LayerWriter(blob, match=bool(spec.files), watch=told)
         if spec.kind == "base":
             _base(layer, spec, store, watch)
         elif spec.kind in ("wheel", "wheels"):
@@ -63,7 +65,7 @@ def _base(layer: LayerWriter, spec: Spec, store: Store, watch: Watch) -> None:
         for source in spec.inputs:
             verify(source, store)
             packages.append(read_deb(source.path, source.name, handle))
-            watch(0)
+            watch(source.size)
         write_base(layer, packages, handle, spec.python)
 
 

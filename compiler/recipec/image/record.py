@@ -76,11 +76,11 @@ def _row(wheel: ZipFile, entry: Placed, rows: dict[str, Row], site: str) -> Row:
     known = rows.get(entry.member.name)
     if known and known[1]:
         return path, known[1], str(entry.member.size)
-    return path, _encoded(_hash(wheel, entry.member)), str(entry.member.size)
+    return path, _encoded(member_hash(wheel, entry.member)), str(entry.member.size)
 
 
-def _hash(wheel: ZipFile, member: Member) -> hashlib._Hash:
-    """The hash of a member that RECORD lists without one, or not at all."""
+def member_hash(wheel: ZipFile, member: Member) -> hashlib._Hash:
+    """SHA-256 of a member's contents, whatever their size."""
     found = hashlib.sha256()
     inflate = zlib.decompressobj(-15)
     for chunk in wheel.chunks(member):

@@ -352,6 +352,43 @@ def test_equal_files_of_two_wheels_are_fine(tmp_path: Path) -> None:
         assert len(names) == len(set(names))
 
 
+class Counted(Silent):
+    """A progress that adds up."""
+
+    def __init__(self) -> None:
+        self.total = self.done = self.ended = 0
+
+    def begin(self, what: str, total: int) -> int:
+        assert what == "image layers"
+        self.total = total
+        return 0
+
+    def advance(self, task: int, amount: int) -> None:
+        assert task == 0
+        self.done += amount
+
+    def end(self, task: int) -> None:
+        assert task == 0
+        self.ended += 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_progress_ends_near_what_it_promised(tmp_path: Path, jobs: int) -> None:
+    made, counted = project(tmp_path / "in"), Counted()
+    build_image(
+        made.lock,
+        recipe=RECIPE,
+        runtime=RUNTIME,
+        environment=(),
+        sources=made.sources,
+        store=Store(tmp_path / "store"),
+        jobs=jobs,
+        progress=counted,
+    )
+    assert 0.9 * counted.total < counted.done <= counted.total
+    assert counted.ended == 1
+
+
 def test_layers_are_few_and_stable(tmp_path: Path) -> None:
     made = project(tmp_path / "in")
     wheel = made.lock.wheels[0]
