@@ -17,7 +17,8 @@ import pytest
 from recipec.catalog.debian import base_packages
 from recipec.catalog.stack import load
 from recipec.store import sha256
-from support.upstreams import (
+
+from tests.support.upstreams import (
     Site,
     index_files,
     mirror_files,

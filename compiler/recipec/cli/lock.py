@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
                 progress=bars,
                 locked=options.locked,
             )
-            lock, notices = pinned.lock, pinned.notices
+            lock, notices = pinned.lock, (*pinned.notices, *pinned.changes)
     _write(project, lock)
     if options.json:
         print_json({"lock": project.shown(project.lock), "notices": list(notices), **_count(lock)})

@@ -76,14 +76,23 @@ def run_passes(
         image=image,
         run_id=run_id(image, files, lock, plan),
         stages=dvc.stages(loaded.recipe.name, stage_paths(loaded, lock)),
-        notices=pinned.notices,
+        notices=(*pinned.notices, *(f"lock: {change}" for change in pinned.changes)),
     )
 
 
 def lock_and_plan(
-    loaded: Loaded, *, old: Lock | None, store: Store, progress: Progress, locked: bool
+    loaded: Loaded,
+    *,
+    old: Lock | None,
+    store: Store,
+    progress: Progress,
+    locked: bool,
+    fetch_packages: bool = True,
 ) -> tuple[LockResult, Plan]:
-    """Pin every input, then decide every number. Refuses a cell that does not exist."""
+    """Pin every input, then decide every number. Refuses a cell that does not exist.
+
+    Planning alone wants no packages: then none is resolved or downloaded.
+    """
     pinned = make_lock(
         loaded.recipe,
         loaded.digest,
@@ -95,6 +104,7 @@ def lock_and_plan(
         store=store,
         progress=progress,
         locked=locked,
+        fetch_packages=fetch_packages,
     )
     refuse_impossible(loaded, pinned.model)
     plan = make_plan(

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the plan. What the lock lacks is pinned in memory; no file is written."""
+    """Print the plan. Needs the model and the data, but neither wheels nor a lock; writes nothing."""
     from recipec.cli.passes import lock_and_plan
 
     project, store = find_project(options.recipe), Store()
@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
             store=store,
             progress=bars,
             locked=False,
+            fetch_packages=False,
         )
     if options.json:
         print_json(

@@ -52,9 +52,12 @@ def make_lock(
     locked: bool,
     jobs: int = 8,
     platform: Platform | None = None,
+    fetch_packages: bool = True,
 ) -> LockResult:
     """Pin every input of `recipe`, keeping what `old` pins wherever it still fits.
 
+    Without `fetch_packages` only the model and the data are looked at, which is all that planning
+    needs: wheels and packages stay as `old` has them, and none is downloaded.
     `stack` and `packages` say what the image needs, `layer_format` how its layers are written.
     Raises StaleLock when `locked` and anything would change, RecipeError for data or a model that
     cannot be used, NoSolution, HashMismatch, and EnvironmentLacks.
@@ -88,13 +91,13 @@ def make_lock(
     if locked:
         assert old is not None
         _refuse_changes(old, draft, upstream.packages)
-    lock = _packages(draft, old, upstream, locked=locked)
+    lock = _packages(draft, old, upstream, locked=locked) if fetch_packages else draft
     if old is not None and _inputs(old) == _inputs(lock):
         lock = replace(lock, image=old.image, outputs=old.outputs)
     return LockResult(
         lock=lock,
         sources={
-            **package_paths(lock, store),
+            **(package_paths(lock, store) if fetch_packages else {}),
             **model.sources,
             **{file.sha256: project / file.path for file in data.files},
         },

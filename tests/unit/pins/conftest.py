@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from recipec.store import Store
-from support.upstreams import Signer, Site, serve
+
+from tests.support.upstreams import Signer, Site, serve
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from recipec.pins.lockfile import Platform
 from recipec.pins.signature import UntrustedIndex
 from recipec.pins.transport import Access, Credential
 from recipec.store import Store, sha256
-from support.upstreams import Signer, Site, deb_bytes, mirror_files
+
+from tests.support.upstreams import Signer, Site, deb_bytes, mirror_files
 
 
 def read(

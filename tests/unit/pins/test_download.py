@@ -12,7 +12,8 @@ from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.pins.download import Downloader, Item, known_url, remember_url
 from recipec.pins.transport import Access, Credential, Gone
 from recipec.store import Store, sha256
-from support.upstreams import Site
+
+from tests.support.upstreams import Site
 
 DATA = random.Random(1).randbytes(3_000_000)
 DIGEST = sha256(DATA)

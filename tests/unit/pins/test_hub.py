@@ -10,7 +10,8 @@ from recipec.pins.hub import fetch_hub
 from recipec.pins.transport import Gone
 from recipec.progress import Silent
 from recipec.store import Store, sha256
-from support.upstreams import Site
+
+from tests.support.upstreams import Site
 
 COMMIT, NEWER = "a" * 40, "b" * 40
 WEIGHTS = bytes(range(256)) * 20_000

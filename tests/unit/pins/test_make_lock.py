@@ -32,7 +32,8 @@ from recipec.recipe.schema import (
     Task,
 )
 from recipec.store import Store, sha256
-from support.upstreams import Site, index_files, mirror_files, wheel_bytes, wheel_file
+
+from tests.support.upstreams import Site, index_files, mirror_files, wheel_bytes, wheel_file
 
 DIGEST, OTHER = sha256(b"recipe"), sha256(b"another recipe")
 STACK = Stack(always={"alpha": "1.0", "Beta_x": "*"}, methods={"lora": {"peft": "1.0"}})

@@ -11,7 +11,8 @@ from recipec.pins.sources import wheel_sources
 from recipec.pins.target import marker_variables, tag_ranks
 from recipec.pins.wheels import NoSolution, Resolver
 from recipec.store import sha256
-from support.upstreams import Site, index_files, wheel_bytes, wheel_file, write_index
+
+from tests.support.upstreams import Site, index_files, wheel_bytes, wheel_file, write_index
 
 PLATFORM = Platform()
 
