@@ -76,8 +76,13 @@ def run_passes(
         image=image,
         run_id=run_id(image, files, lock, plan),
         stages=dvc.stages(loaded.recipe.name, stage_paths(loaded, lock)),
-        notices=(*pinned.notices, *(f"lock: {change}" for change in pinned.changes)),
+        notices=(*pinned.notices, *(f"lock: {change}" for change in _moved(pinned))),
     )
+
+
+def _moved(pinned: LockResult) -> list[str]:
+    """How the lock changed, beyond that the recipe did, which its author knows."""
+    return [change for change in pinned.changes if change != "recipe: changed"]
 
 
 def lock_and_plan(

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the plan. Needs the model and the data, but neither wheels nor a lock; writes nothing."""
+    """Print the plan. It needs the model and the data, but no wheel and no lock."""
     from recipec.cli.passes import lock_and_plan
 
     project, store = find_project(options.recipe), Store()
