@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+"""Before a server's command: it ends when the test process is killed."""
+
 
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody uses right now."""
@@ -50,6 +53,7 @@ def docker_daemon() -> Iterator[str]:
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
         [
+            *DIES_WITH_US,
             program,
             *("--config-file", str(folder / "daemon.json"), "--host", address),
             *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
@@ -126,7 +130,7 @@ def registry(folder: Path, *, htpasswd: str = "", read_only: bool = False) -> It
     (folder / "config.yml").write_text("\n".join(lines) + "\n")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "serve", str(folder / "config.yml")],
+            [*DIES_WITH_US, program, "serve", str(folder / "config.yml")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

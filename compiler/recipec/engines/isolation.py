@@ -142,7 +142,9 @@ def bwrap_arguments(plan: Plan) -> list[str]:
             arguments += ["--symlink", step.source, step.path]
         else:
             arguments += ["--ro-bind", step.source, step.path]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    for place in ("/tmp", "/dev/shm"):
+        arguments += ["--perms", "1777", "--tmpfs", place]
     for mount in (*_hardware_mounts(plan), *plan.mounts):
         arguments += ["--ro-bind" if mount.read_only else "--bind"]
         arguments += [os.fspath(mount.host), mount.container]
