@@ -227,8 +227,10 @@ class _Unshare:
 
     def __init__(self, plan: Plan, output: int) -> None:
         reader, writer = os.pipe()
+        # In full: with an empty environment, the search would ignore the caller's PATH.
+        program = shutil.which("unshare") or "unshare"
         namespaces = [
-            *("unshare", "--user", f"--map-user={plan.uid}", f"--map-group={plan.gid}"),
+            *(program, "--user", f"--map-user={plan.uid}", f"--map-group={plan.gid}"),
             *("--keep-caps", "--mount", "--pid", "--fork", "--kill-child"),
             *("--net", "--ipc", "--uts", "--cgroup"),
         ]

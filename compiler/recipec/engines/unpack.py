@@ -99,7 +99,7 @@ def _unpack_once(layer: Layer, store: Store) -> None:
 
 
 def _unpack(layer: Layer, store: Store, folder: Path) -> None:
-    from isal import igzip
+    from isal import igzip, igzip_lib
 
     (folder / "tree").mkdir(parents=True)
     writer = _TreeWriter(folder / "tree", f"{layer.kind} layer {layer.name}")
@@ -112,7 +112,7 @@ def _unpack(layer: Layer, store: Store, folder: Path) -> None:
             for member in archive:
                 writer.add(archive, member)
             found = archive.digest()
-    except (tarfile.TarError, EOFError, zlib.error, igzip.BadGzipFile, igzip.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, igzip.BadGzipFile, igzip_lib.IsalError) as error:
         raise HashMismatch(
             f"{layer.kind} layer {layer.name}",
             expected=layer.diff_id,
