@@ -16,12 +16,11 @@ import os
 import shutil
 import stat
 import tarfile
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from recipec.engines.tarstream import TarStream
 from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput
@@ -101,6 +100,8 @@ def _unpack_once(layer: Layer, store: Store) -> None:
 def _unpack(layer: Layer, store: Store, folder: Path) -> None:
     from isal import igzip, igzip_lib
 
+    inflater = cast(type[Exception], igzip_lib.IsalError)
+    damaged = (tarfile.TarError, EOFError, igzip.BadGzipFile, inflater)
     (folder / "tree").mkdir(parents=True)
     writer = _TreeWriter(folder / "tree", f"{layer.kind} layer {layer.name}")
     try:
@@ -112,7 +113,7 @@ def _unpack(layer: Layer, store: Store, folder: Path) -> None:
             for member in archive:
                 writer.add(archive, member)
             found = archive.digest()
-    except (tarfile.TarError, EOFError, zlib.error, igzip.BadGzipFile, igzip_lib.IsalError) as error:
+    except damaged as error:
         raise HashMismatch(
             f"{layer.kind} layer {layer.name}",
             expected=layer.diff_id,
