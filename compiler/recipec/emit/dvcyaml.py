@@ -1,0 +1,325 @@
+"""Stages put into a dvc.yaml that may hold others.
+
+In: the bytes of a dvc.yaml, and stages of plain values. Out: the new bytes: only the lines of these
+stages differ, every other byte is kept, comments included. It knows nothing of recipes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recipec.errors import Diagnostic, RecipeError
+
+Stage = dict[str, Any]
+
+
+def merge(existing: bytes | None, wanted: Mapping[str, Stage], *, file: str) -> bytes:
+    """The dvc.yaml with these stages in it.
+
+    Raises RecipeError when it is not a dvc.yaml, or one whose other parts would not stay as they
+    are: the result is read back and compared before it is handed out.
+    """
+    try:
+        before = (existing or b"").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = (existing or b"").count(b"\n", 0, error.start) + 1
+        raise _not_dvc(file, line, "not UTF-8") from None
+    mark = "\ufeff" if before.startswith("\ufeff") else ""
+    text = before = before.removeprefix("\ufeff")
+    for name, stage in wanted.items():
+        text = _merge_one(text, name, stage, file)
+    if text != before and not _kept(_with_newline(before, "\n"), text, wanted, file):
+        raise _not_dvc(
+            file,
+            1,
+            "recipec's stages cannot be put into this file without changing what is there",
+            "write `stages:` on a line of its own, with a block for each stage and no anchor in"
+            " recipec's own",
+        )
+    return (mark + text).encode("utf-8")
+
+
+def _merge_one(text: str, name: str, stage: Stage, file: str) -> str:
+    root = _compose(text, file)
+    if root is not None and root.flow_style:
+        stages = _child(root, "stages")
+        if stages is None:
+            return _into_flow(text, root, "stages", {name: stage})
+        return _into_stages(text, *stages, name, stage, file)
+    found = _child(root, "stages") if root is not None else None
+    if found is None:
+        lead = " " * (root.start_mark.column if root is not None else 0)
+        end = _line_end(text)
+        block = _indented(name, stage, len(lead) + 2, end=end)
+        return f"{_with_newline(text, end)}{lead}stages:{end}{block}"
+    return _into_stages(text, *found, name, stage, file)
+
+
+def _into_stages(text: str, key: Any, node: Any, name: str, stage: Stage, file: str) -> str:
+    if not isinstance(node.value, str) and node.flow_style:
+        return _into_flow(text, node, name, stage)
+    if isinstance(node.value, str):
+        if node.value:
+            raise _not_dvc(file, key.start_mark.line + 1, "`stages` is not a mapping")
+        lines, end = _lines(text), _line_end(text)
+        at = key.start_mark.line
+        block = _indented(name, stage, key.start_mark.column + 2, end=end)
+        return "".join([*lines[:at], _with_newline(lines[at], end), block, *lines[at + 1 :]])
+    if not isinstance(node.value[0], tuple):
+        raise _not_dvc(file, key.start_mark.line + 1, "`stages` is not a mapping")
+    return _into_block(text, node, name, stage)
+
+
+def _into_block(text: str, node: Any, name: str, stage: Stage) -> str:
+    """Replace the stage's own lines, or put new ones after the last stage."""
+    end = _line_end(text)
+    lines = _lines(_with_newline(text, end))
+    indent = node.value[0][0].start_mark.column
+    for key, value in node.value:
+        if key.value != name:
+            continue
+        here = _plain(value)
+        if isinstance(here, dict) and {k: here.get(k) for k in stage} == stage:
+            return text
+        first, last = key.start_mark.line, _pair_end(key, value)
+        inner = value.value[0][0].start_mark.column - indent if isinstance(here, dict) else 0
+        if inner < 1 or value.flow_style:
+            inner, own = 2, _own_in_flow(text, value, stage, " " * (indent + 2), end)
+            made = _indented(name, stage, indent, inner, end)
+        else:
+            # The line of the key stays, with its comment.
+            own = _own_lines(lines[: last + 1], key, value, stage)
+            made = lines[first] + _indented(name, stage, indent, inner, end).split(end, 1)[1]
+        return "".join([*lines[:first], made, *own, *lines[last + 1 :]])
+    last = max(_last_line(node), _last_content(lines, node.end_mark))
+    block = _indented(name, stage, indent, end=end)
+    return "".join([*lines[: last + 1], block, *lines[last + 1 :]])
+
+
+def _own_lines(lines: list[str], key: Any, value: Any, stage: Stage) -> list[str]:
+    """What users added to our stage: comments, and keys such as `desc` or `frozen`."""
+    kept = dict(enumerate(lines[key.start_mark.line + 1 :], key.start_mark.line + 1))
+    for name, item in value.value:
+        if name.value not in stage:
+            continue
+        for number in range(name.start_mark.line, _pair_end(name, item) + 1):
+            comment = lines[number].lstrip().startswith("#")
+            if isinstance(item.value, str) or not comment:
+                kept.pop(number, None)
+    return list(kept.values())
+
+
+def _own_in_flow(text: str, value: Any, stage: Stage, lead: str, end: str) -> list[str]:
+    """The same for a stage written as `{...}`: its own keys, each on a line."""
+    if isinstance(value.value, str) or not value.value or not isinstance(value.value[0], tuple):
+        return []
+    return [
+        f"{lead}{text[key.start_mark.index : item.end_mark.index]}{end}"
+        for key, item in value.value
+        if key.value not in stage
+    ]
+
+
+def _into_flow(text: str, node: Any, name: str, stage: Stage) -> str:
+    """Put a key into `{...}`, or give it another value there; nothing else moves."""
+    for key, value in node.value:
+        if key.value != name:
+            continue
+        here = _plain(value)
+        if isinstance(here, dict) and {k: here.get(k) for k in stage} == stage:
+            return text
+        made = _flow(stage)
+        if isinstance(here, dict):
+            own = [
+                text[k.start_mark.index : v.end_mark.index]
+                for k, v in value.value
+                if k.value not in stage
+            ]
+            made = "{" + ", ".join([made[1:-1], *own]) + "}"
+        return f"{text[: value.start_mark.index]}{made}{text[value.end_mark.index :]}"
+    entry = f"{_quoted_yaml(name)}: {_flow(stage)}"
+    if not node.value:
+        at = text.index("{", node.start_mark.index) + 1
+        return f"{text[:at]}{entry}{text[at:]}"
+    at = node.value[-1][1].end_mark.index
+    return f"{text[:at]}, {entry}{text[at:]}"
+
+
+def _compose(text: str, file: str) -> Any:
+    """The root node, or None for a file that says nothing."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.nodes import MappingNode
+
+    try:
+        root = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise _not_dvc(file, line, f"not valid YAML: {error.problem}") from None
+    except YAMLError as error:
+        line = text.count("\n", 0, getattr(error, "position", 0) or 0) + 1
+        reason = getattr(error, "reason", "cannot be read")
+        raise _not_dvc(file, line, f"not valid YAML: {reason}") from None
+    if root is None or (isinstance(root.value, str) and root.value in {"", "~", "null"}):
+        return None
+    if not isinstance(root, MappingNode):
+        raise _not_dvc(file, 1, "a dvc.yaml is a mapping")
+    return root
+
+
+def _kept(before: str, after: str, wanted: Mapping[str, Stage], file: str) -> bool:
+    """Whether the new text holds our stages, and all else as it was."""
+    try:
+        old, new = _compose(before, file), _compose(after, file)
+        found = _child(new, "stages")
+        made = _plain(found[1]) if found is not None else None
+        ours = isinstance(made, dict) and all(
+            isinstance(made.get(name), dict) and {k: made[name].get(k) for k in stage} == stage
+            for name, stage in wanted.items()
+        )
+        return ours and _rest(old, wanted) == _rest(new, wanted)
+    except (RecipeError, RecursionError):
+        return False
+
+
+def _rest(root: Any, wanted: Mapping[str, Stage]) -> list[Any]:
+    """What a dvc.yaml says beside our stages, in its order."""
+    rest: list[Any] = []
+    for key, value in root.value if root is not None else ():
+        if key.value != "stages" or isinstance(value.value, str):
+            rest += [(_tree(key), _tree(value))] if key.value != "stages" else []
+            continue
+        for name, stage in value.value:
+            ours = wanted.get(name.value)
+            if ours is None:
+                rest.append((_tree(name), _tree(stage)))
+            elif not isinstance(stage.value, str):
+                rest += [(_tree(k), _tree(v)) for k, v in stage.value if k.value not in ours]
+    return rest
+
+
+def _tree(node: Any) -> Any:
+    """A node as nested tuples of tags and texts."""
+    if isinstance(node.value, str):
+        return (str(node.tag), node.value)
+    if node.value and isinstance(node.value[0], tuple):
+        return (str(node.tag), *((_tree(key), _tree(value)) for key, value in node.value))
+    return (str(node.tag), *map(_tree, node.value))
+
+
+def _not_dvc(file: str, line: int, message: str, hint: str = "") -> RecipeError:
+    hint = hint or "mend the file, or move it away; recipec writes its stages into it"
+    return RecipeError([Diagnostic(file=file, line=line, column=1, message=message, hint=hint)])
+
+
+def _child(node: Any, name: str) -> tuple[Any, Any] | None:
+    return next(((k, v) for k, v in node.value if k.value == name), None)
+
+
+def _plain(node: Any) -> Any:
+    """The values of a node, scalars as text: a stage of ours has nothing else."""
+    if isinstance(node.value, str):
+        return node.value
+    if node.value and isinstance(node.value[0], tuple):
+        return {key.value: _plain(value) for key, value in node.value if isinstance(key.value, str)}
+    return [_plain(item) for item in node.value]
+
+
+def _last_line(node: Any) -> int:
+    """The last line that a node's own text stands on; its end mark would lie past the comments."""
+    if node.value == "" and node.style is None:
+        return -1  # nothing stands there: its marks are the next token's
+    if isinstance(node.value, str) or node.flow_style or not node.value:
+        end = node.end_mark
+        return int(end.line if end.column or not isinstance(node.value, str) else end.line - 1)
+    last = node.value[-1]
+    return _pair_end(*last) if isinstance(last, tuple) else _last_line(last)
+
+
+def _pair_end(key: Any, value: Any) -> int:
+    """The last line of a key and its value."""
+    return max(int(key.end_mark.line), _last_line(value))
+
+
+def _last_content(lines: Sequence[str], end: Any) -> int:
+    """The last line before `end` that is neither blank nor a comment.
+
+    An alias has the marks of its anchor, so the last node's own line may be far above.
+    """
+    line = int(end.line if end.column else end.line - 1)
+    while line > 0 and (not lines[line].strip() or lines[line].lstrip().startswith("#")):
+        line -= 1
+    return line
+
+
+def _indented(name: str, stage: Stage, indent: int, inner: int = 2, end: str = "\n") -> str:
+    lead = " " * indent
+    return "".join(f"{lead}{line}{end}" for line in [f"{_scalar(name)}:", *_block(stage, inner)])
+
+
+def _block(value: Any, indent: int) -> list[str]:
+    """A plain mapping in block style, the way DVC itself writes it."""
+    lead = " " * indent
+    lines: list[str] = []
+    for key, item in value.items():
+        if isinstance(item, dict | list) and not item:
+            lines.append(f"{lead}{_scalar(key)}: {_flow(item)}")
+        elif isinstance(item, dict):
+            lines += [f"{lead}{_scalar(key)}:", *_block(item, indent + 2)]
+        elif isinstance(item, list):
+            lines.append(f"{lead}{_scalar(key)}:")
+            for entry in item:
+                if isinstance(entry, dict):
+                    inner = _block(entry, indent + 2)
+                    lines += [f"{lead}- {inner[0].lstrip()}", *inner[1:]]
+                else:
+                    lines.append(f"{lead}- {_scalar(entry)}")
+        else:
+            lines.append(f"{lead}{_scalar(key)}: {_scalar(item)}")
+    return lines
+
+
+def _flow(value: Any) -> str:
+    """A plain value in flow style, on one line."""
+    if isinstance(value, dict):
+        pairs = (f"{_quoted_yaml(key)}: {_flow(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _quoted_yaml(value)
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./ ")
+
+
+def _scalar(text: str) -> str:
+    plain = set(text) <= _PLAIN and text[:1].isalpha() and text == text.strip()
+    words = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+    return text if plain and text.lower() not in words else _quoted_yaml(text)
+
+
+def _quoted_yaml(text: str) -> str:
+    """A double-quoted scalar. JSON's pairs of surrogates would be two characters to YAML."""
+    return '"' + "".join(map(_character, text)) + '"'
+
+
+def _character(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if " " <= character <= "~" else f"\\U{ord(character):08X}"
+
+
+def _lines(text: str) -> list[str]:
+    """The lines with their ends, counted as ruamel.yaml counts them."""
+    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
+
+
+def _line_end(text: str) -> str:
+    """How the file ends its lines."""
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _with_newline(text: str, end: str) -> str:
+    return text if not text or text.endswith(("\n", "\r")) else text + end
