@@ -40,8 +40,8 @@ docs: $(VENV)/test.done
 
 ## bench: the image builder and the checker beside their peers, as ratios
 bench: $(VENV)/test.done engines
-	python bench/check.py
-	python bench/image.py
+	python -m bench.check
+	python -m bench.image
 
 engines:
 	@bash scripts/install-engines.sh

@@ -1,6 +1,6 @@
 """`recipec check` beside Python's own start and `import jsonschema`, in one run.
 
-python bench/check.py [RECIPE]
+python -m bench.check [RECIPE]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
-from timing import command, measure, show
+from bench.timing import command, measure, show
 
 ROOT = Path(__file__).parent.parent
 RECIPEC = [sys.executable, "-m", "recipec.cli.main"]

@@ -1,6 +1,6 @@
 """The image builder beside BuildKit, buildah and uv + tar + gzip, on the same wheels, in one run.
 
-    python bench/image.py [--times N]
+    python -m bench.image [--times N]
 
 Everybody starts from wheels that lie on disk and from a base that is there: the engines' base image
 is recipec's own base layer. pip compiles no bytecode in the like-for-like rows, since recipec ships
@@ -20,14 +20,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.timing import Measured, command, measure, show
 from recipec.cli.compile import read_lock
 from recipec.cli.project import find_project
 from recipec.pins.lockfile import Lock
 from recipec.store import Store
-from timing import Measured, command, measure, show
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
 RECIPEC = [sys.executable, "-m", "recipec.cli.main"]
 
 
@@ -85,9 +84,9 @@ def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]
         shutil.rmtree(cache, ignore_errors=True)
         shutil.rmtree(build, ignore_errors=True)
         store, target = Store(), Store(cache)
-        for pin in (*lock.wheels, *lock.debs):
-            target.path(pin.sha256).parent.mkdir(parents=True, exist_ok=True)
-            os.link(store.path(pin.sha256), target.path(pin.sha256))
+        for digest in [*(w.sha256 for w in lock.wheels), *(d.sha256 for d in lock.debs)]:
+            target.path(digest).parent.mkdir(parents=True, exist_ok=True)
+            os.link(store.path(digest), target.path(digest))
 
     def run() -> None:
         command([*RECIPEC, "build", str(recipe)], environment=environment)

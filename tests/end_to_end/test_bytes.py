@@ -16,6 +16,7 @@ import pytest
 from tests.support.daemons import docker_daemon, registry
 from tests.support.projects import Project, make_project, weights
 
+SANDBOX = ["--engine", "sandbox"]
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("bytes")]
 
 
@@ -56,8 +57,7 @@ def test_podman_gives_the_sandbox_s_bytes(trained: Project, tmp_path: Path) -> N
 def start(project: Project) -> subprocess.Popen[bytes]:
     """`recipec run` in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "recipec.cli.main", "run", str(project.recipe)]
-        + ["--engine", "sandbox"],
+        [sys.executable, "-m", "recipec.cli.main", "run", str(project.recipe), *SANDBOX],
         cwd=project.root,
         env={**os.environ, "RECIPEC_CACHE": str(project.cache)},
         stdout=subprocess.DEVNULL,

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from recipec.engines.engine import Engine
 from recipec.engines.job import Mount
 from recipec.errors import EnvironmentLacks
 from recipec.store import Store
-
 from tests.support import run_job
 from tests.support.daemons import docker_daemon
 from tests.support.run_job import make_engine, make_job

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from recipec.catalog.debian import base_packages
 from recipec.emit.bundle import Bundle
 from recipec.image.archive import write_archive
@@ -28,7 +29,6 @@ from recipec.image.layout import write_layout
 from recipec.pins.lockfile import Deb, Lock, Model, ModelFile
 from recipec.progress import Silent
 from recipec.store import Store, digest_of_file, sha256
-
 from tests.support.daemons import docker_daemon
 from tests.support.wheels import pin
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from recipec.catalog.debian import base_packages
 from recipec.catalog.stack import load
 from recipec.store import sha256
-
 from tests.support.upstreams import (
     Site,
     index_files,

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.image import Image
 from recipec.progress import Silent
 from recipec.publish import session as session_module
 from recipec.publish.registry import push
 from recipec.store import Store, sha256
-
 from tests.support.daemons import Registry, registry
 from tests.support.faults import Fault, Proxy, proxy
 from tests.support.images import make_image, make_layer

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from recipec.plan.plan import Settings
 from recipec_runtime import contract, pin
-
 from tests.support import models
 from tests.support.settings import CAUSAL, CLASSES, SUMMARY, outputs, place_recipe
 

@@ -106,14 +106,14 @@ def make_project(folder: Path, *, cache: Path | None = None) -> Project:
 def lend_inputs(lock: Lock, cache: Path) -> None:
     """Put a lock's wheels and packages into an empty cache, and nothing else."""
     ours, theirs = Store(), Store(cache)
-    for pin in (*lock.wheels, *lock.debs):
-        target = theirs.path(pin.sha256)
+    for digest in [*(wheel.sha256 for wheel in lock.wheels), *(deb.sha256 for deb in lock.debs)]:
+        target = theirs.path(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             try:
-                os.link(ours.path(pin.sha256), target)
+                os.link(ours.path(digest), target)
             except OSError:  # another file system
-                shutil.copyfile(ours.path(pin.sha256), target)
+                shutil.copyfile(ours.path(digest), target)
 
 
 def weights(folder: Path) -> Mapping[str, bytes]:

@@ -51,6 +51,4 @@ def _inputs(lock: Lock, files: Mapping[str, bytes]) -> list[dict[str, object]]:
     found = [(f"model/{file.path}", file.sha256, file.size) for file in lock.model.files]
     found += [(data_path(file.split, file.path), file.sha256, file.size) for file in lock.data]
     found += [(f"recipe/{name}", sha256(data), len(data)) for name, data in files.items()]
-    return [
-        {"path": path, "sha256": digest, "size": size} for path, digest, size in sorted(found)
-    ]
+    return [{"path": path, "sha256": digest, "size": size} for path, digest, size in sorted(found)]

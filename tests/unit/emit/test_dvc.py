@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
 from recipec.emit import dvc
 from recipec.errors import RecipeError
-from ruamel.yaml import YAML
 
 PATHS = dvc.StagePaths(
     recipe="recipes/legal.yaml",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from recipec.emit.literal import assignment, from_import, literal, markdown, prose
 
 PROJECT = Path(__file__).parents[3]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from recipec.emit.bundle import Bundle
 from recipec.emit.script import emit_bundle
 from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile
 from recipec.plan.plan import Settings
-
 from tests.support.settings import CAUSAL, CLASSES, SUMMARY
 
 PROJECT = Path(__file__).parents[3]

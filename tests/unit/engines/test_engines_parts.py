@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from recipec.engines import containers, host, isolation, select
 from recipec.engines.docker import DockerEngine
 from recipec.engines.engine import full_environment, read_config
@@ -22,7 +23,6 @@ from recipec.engines.stopping import Stopping
 from recipec.engines.union import Step
 from recipec.errors import EnvironmentLacks, UsageError
 from recipec.store import Store
-
 from tests.support.images import make_image, make_layer
 
 

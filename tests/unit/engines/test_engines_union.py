@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from recipec.engines.union import Step, union
 from recipec.engines.unpack import Tree
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from recipec.engines.unpack import remove_tree, unpack_layers
 from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput
 from recipec.image.image import OCI_LAYER, Descriptor, Layer
 from recipec.store import Store, sha256
-
 from tests.support.images import layer_of, make_layer
 
 

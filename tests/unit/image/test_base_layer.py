@@ -9,11 +9,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import HashMismatch, UnsafeInput
 from recipec.image.make import make_layer
 from recipec.image.spec import Input, Spec
 from recipec.store import Store, sha256
-
 from tests.support.debs import data_tar, make_deb
 
 

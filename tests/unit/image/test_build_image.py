@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+
 from recipec.emit.bundle import Bundle
 from recipec.errors import EnvironmentLacks, HashMismatch, RecipecError, UnsafeInput
 from recipec.image.build import build_image
@@ -23,7 +24,6 @@ from recipec.image.spec import layer_specs
 from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile, to_json
 from recipec.progress import Silent
 from recipec.store import Store, sha256
-
 from tests.support.debs import data_tar, make_deb, pin_deb
 from tests.support.wheels import make_wheel, patched, pin
 

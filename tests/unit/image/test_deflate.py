@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from isal import isal_zlib
+
 from recipec.image.deflate import distance_code, encode, stored
 from recipec.store import sha256
 

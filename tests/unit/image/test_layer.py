@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from recipec.errors import UnsafeInput
 from recipec.image.layer import LayerWriter
 from recipec.store import Store, sha256

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from recipec.emit.bundle import Bundle
 from recipec.errors import EnvironmentLacks
 from recipec.image.archive import write_archive

@@ -8,6 +8,7 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from recipec.image import tarball
 from recipec.image.format import MTIME
 

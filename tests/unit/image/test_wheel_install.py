@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import UnsafeInput
 from recipec.image.record import Placed
 from recipec.image.wheel import Target, install
 from recipec.image.zipfiles import ZipFile
-
 from tests.support.wheels import make_wheel, record_row
 
 TARGET = Target(python="3.11")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, cast
 
 import pytest
+
 from recipec.errors import UnsafeInput
 from recipec.image.zipfiles import ZipFile
-
 from tests.support.wheels import add, patched
 
 

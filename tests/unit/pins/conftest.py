@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recipec.store import Store
 
+from recipec.store import Store
 from tests.support.upstreams import Signer, Site, serve
 
 

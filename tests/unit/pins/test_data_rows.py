@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import RecipeError
 from recipec.pins.data import DataFacts, read_data
 from recipec.recipe.schema import Architecture, Data, Domain, Fields, Recipe, Task

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.pins.aptconf import Archive, DebSources, deb_sources
 from recipec.pins.debian import DebIndex, read_archives
@@ -13,7 +14,6 @@ from recipec.pins.lockfile import Platform
 from recipec.pins.signature import UntrustedIndex
 from recipec.pins.transport import Access, Credential
 from recipec.store import Store, sha256
-
 from tests.support.upstreams import Signer, Site, deb_bytes, mirror_files
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from recipec.pins.debversion import compare, split, version_key
 
 ASCENDING = [

@@ -8,11 +8,11 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.pins.download import Downloader, Item, known_url, remember_url
 from recipec.pins.transport import Access, Credential, Gone
 from recipec.store import Store, sha256
-
 from tests.support.upstreams import Site
 
 DATA = random.Random(1).randbytes(3_000_000)

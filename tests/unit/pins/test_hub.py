@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from recipec.errors import EnvironmentLacks, RecipeError
 from recipec.pins.hub import fetch_hub
 from recipec.pins.transport import Gone
 from recipec.progress import Silent
 from recipec.store import Store, sha256
-
 from tests.support.upstreams import Site
 
 COMMIT, NEWER = "a" * 40, "b" * 40

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from recipec.catalog.stack import Stack
 from recipec.errors import HashMismatch, StaleLock
 from recipec.pins.lock import LockResult, fetch, make_lock
@@ -32,7 +33,6 @@ from recipec.recipe.schema import (
     Task,
 )
 from recipec.store import Store, sha256
-
 from tests.support.upstreams import Site, index_files, mirror_files, wheel_bytes, wheel_file
 
 DIGEST, OTHER = sha256(b"recipe"), sha256(b"another recipe")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from recipec.errors import RecipeError
 from recipec.pins.models import PinnedModel, family_of, license_of_card, read_folder, select
 from recipec.store import Store, sha256

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import EnvironmentLacks
 from recipec.pins.lockfile import Platform, Wheel
 from recipec.pins.sources import wheel_sources
 from recipec.pins.target import marker_variables, tag_ranks
 from recipec.pins.wheels import NoSolution, Resolver
 from recipec.store import sha256
-
 from tests.support.upstreams import Site, index_files, wheel_bytes, wheel_file, write_index
 
 PLATFORM = Platform()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from recipec.errors import EnvironmentLacks, UsageError
 from recipec.publish import credentials
 from recipec.publish.reference import Target, is_loopback, parse

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from recipec_runtime import contract, files, inputs, outputs, pin, ranks
 from recipec_runtime.data import batches, epoch_order, read_rows
 from recipec_runtime.errors import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from recipec_runtime.metrics import classification, lead_sentence, perplexity, rouge
 
 
