@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import recipec
 from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
+from recipec.cli.stamps import stamps, unmoved
 from recipec.errors import HashMismatch, RecipeError, StaleLock
 from recipec.image.image import Descriptor, Image, Layer
 from recipec.progress import Progress
@@ -96,10 +97,11 @@ def compile_recipe(
     known = _up_to_date(project, store)
     if known is not None:
         return replace(known, seconds=time.perf_counter() - started)
-    from recipec.cli.frontend import load
+    from recipec.cli.frontend import input_paths, load
     from recipec.cli.passes import run_passes
 
     loaded = load(project, store)
+    inputs = stamps(input_paths(loaded))
     with _one_builder(store, project):
         made = run_passes(
             loaded,
@@ -126,7 +128,7 @@ def compile_recipe(
             seconds=time.perf_counter() - started,
             notices=tuple(notices),
         )
-        _remember(built, loaded, lock, outputs, store)
+        _remember(built, loaded, inputs, outputs, store)
     return built
 
 
@@ -218,38 +220,26 @@ def _write(
     return [*wanted, folder / "image" / "index.json"]
 
 
-def _remember(built: Built, loaded: Loaded, lock: Lock, outputs: list[Path], store: Store) -> None:
+def _remember(
+    built: Built,
+    loaded: Loaded,
+    inputs: Mapping[str, list[int]],
+    outputs: list[Path],
+    store: Store,
+) -> None:
     """Write down what this build depended on and wrote, and that the store's blobs are in use."""
-    root = loaded.project.root
-    inputs = [root / file.path for file in lock.data]
-    model = loaded.recipe.architecture.model
-    if model.startswith("path:"):
-        home = root / model.removeprefix("path:")
-        inputs += [home, *(home / file.path for file in lock.model.files)]
     state = {
         "compiler": compiler_fingerprint(),
         "recipe": str(loaded.project.recipe),
         "source": sha256(loaded.source),
-        "inputs": _stamps(inputs),
-        "outputs": _stamps(outputs),
+        "inputs": dict(inputs),
+        "outputs": stamps(outputs),
         "built": built.to_plain(),
         "image": _image_to_plain(built.image),
     }
     write_atomically(built.folder / STATE, canonical(state))
     place = str(built.folder / STATE)
     store.put_record("builds", place, {"state": place, "lock": str(built.project.lock)})
-
-
-def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
-    return {str(path): _stamp(str(path)) for path in paths}
-
-
-def _stamp(path: str) -> list[int]:
-    try:
-        about = os.stat(path)  # noqa: PTH116 - on the no-op path
-    except OSError:
-        return []
-    return [about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns]
 
 
 def _up_to_date(project: Project, store: Store) -> Built | None:
@@ -269,8 +259,8 @@ def _up_to_date(project: Project, store: Store) -> Built | None:
             state.get("recipe") == str(project.recipe)
             and state.get("source") == sha256(source)
             and state.get("compiler") == compiler_fingerprint()
-            and all(_stamp(path) == stamp for path, stamp in state["inputs"].items())
-            and all(_stamp(path) == stamp for path, stamp in state["outputs"].items())
+            and unmoved(state["inputs"])
+            and unmoved(state["outputs"])
         ):
             image = _image_from_plain(state["image"])
             if all(store.has(digest) for digest in _blobs(image)):

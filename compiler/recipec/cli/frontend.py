@@ -67,6 +67,17 @@ def _known(record: object) -> Recipe | None:
         return None
 
 
+def input_paths(loaded: Loaded) -> list[Path]:
+    """Files and folders of the project that the recipe reads: the data, the model's folder."""
+    root, recipe = loaded.project.root, loaded.recipe
+    data = recipe.domain.data
+    paths = [root / path for path in (data.train, data.validation, data.test) if path is not None]
+    if recipe.architecture.model.startswith("path:"):
+        folder = root / recipe.architecture.model.removeprefix("path:")
+        paths += [folder, *sorted(folder.iterdir())]
+    return paths
+
+
 def recipe_digest(recipe: Recipe) -> str:
     """The digest of a recipe's values."""
     return sha256(canonical(msgspec.to_builtins(recipe)))
