@@ -20,7 +20,7 @@ from recipec.engines.job import Mount
 from recipec.errors import EnvironmentLacks
 from recipec.store import Store
 from tests.support import run_job
-from tests.support.daemons import docker_daemon
+from tests.support.daemons import docker_daemon, podman_storage
 from tests.support.run_job import make_engine, make_job
 
 pytestmark = pytest.mark.engine
@@ -39,12 +39,24 @@ def daemon() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def storage() -> Iterator[str]:
+    with podman_storage() as conf:
+        yield conf
+
+
+def use(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Point docker at our own daemon, and podman at storage of its own; the name."""
+    if name == "docker":
+        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("daemon"))
+    elif name == "podman":
+        monkeypatch.setenv("CONTAINERS_STORAGE_CONF", request.getfixturevalue("storage"))
+    return name
+
+
 @pytest.fixture(params=ENGINES)
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    found: str = request.param
-    if found == "docker":
-        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("daemon"))
-    return found
+    return use(request.param, request, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -289,8 +301,7 @@ def test_a_run_under_way_is_refused(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if container == "docker":
-        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("daemon"))
+    use(container, request, monkeypatch)
     process = drive(container, store, tmp_path, BEAT)
     try:
         with pytest.raises(EnvironmentLacks) as error:

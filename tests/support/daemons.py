@@ -97,6 +97,27 @@ def _unmount_below(folder: Path) -> None:
         subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
 
 
+@contextmanager
+def podman_storage() -> Iterator[str]:
+    """A storage.conf (for CONTAINERS_STORAGE_CONF) with images and containers of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="podman-", dir="/tmp"))
+    places = f'graphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
+    (folder / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{places}')
+    conf = str(folder / "storage.conf")
+    try:
+        yield conf
+    finally:
+        for words in (["rm", "--all", "--force", "--time", "0"], ["rmi", "--all", "--force"]):
+            subprocess.run(
+                ["podman", *words],
+                env={**os.environ, "CONTAINERS_STORAGE_CONF": conf},
+                check=False,
+                capture_output=True,
+            )
+        _unmount_below(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Registry:
     """A running registry: `host` is 127.0.0.1:PORT."""
