@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from recipec.cli.compile import Built, read_lock
@@ -18,7 +20,7 @@ from recipec.errors import (
     TrainingFailed,
 )
 from recipec.image.image import OUTPUT, TRAINED
-from recipec.store import Store, make_folder
+from recipec.store import Store, make_folder, sha256
 
 KEPT = "checkpoint"
 
@@ -46,16 +48,40 @@ def execute(
                 hint="train first: `dvc repro`, or `recipec run --stage train`",
             )
         mounts.append(Mount(host=trained, container=TRAINED, read_only=True))
-    _clear(folder)
-    job = Job(
+    with _alone(folder, store, f"{built.name}: {stage}"):
+        _clear(folder)
+        code = engine.run(_job(built, stage, engine, store, tuple(mounts)))
+    _explain(code, stage, built.project.shown(folder))
+
+
+@contextmanager
+def _alone(folder: Path, store: Store, what: str) -> Iterator[None]:
+    """Hold the output folder: a second run would empty it under the first one's hands.
+
+    Raises EnvironmentLacks when another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    name = sha256(str(folder.absolute()).encode())[7:31]
+    try:
+        with FileLock(make_folder(store.root / "locks") / f"{name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise EnvironmentLacks(
+            f"{what} is running already, in another process",
+            hint="wait for it, or stop it with Ctrl-C: it leaves a checkpoint",
+        ) from None
+
+
+def _job(built: Built, stage: str, engine: Engine, store: Store, mounts: tuple[Mount, ...]) -> Job:
+    return Job(
         image=built.image,
         reference=f"recipec.local/{built.name}:latest",
         command=(stage,),
-        environment=(("RECIPEC_ENGINE", engine.name), ("RECIPEC_RUN_ID", built.run_id)),
-        mounts=tuple(mounts),
+        environment=(("RECIPEC_RUN_ID", built.run_id),),
+        mounts=mounts,
         host_root=_host_root(built, store) if engine.name == "host" else None,
     )
-    _explain(engine.run(job), stage, built.project.shown(folder))
 
 
 def _clear(folder: Path) -> None:
