@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemons import docker_daemon, registry
+from tests.support.daemons import docker_daemon, podman_storage, registry
 from tests.support.projects import Project, make_project, weights
 
 SANDBOX = ["--engine", "sandbox"]
@@ -49,7 +49,9 @@ def test_docker_gives_the_sandbox_s_bytes(trained: Project, tmp_path: Path) -> N
 
 def test_podman_gives_the_sandbox_s_bytes(trained: Project, tmp_path: Path) -> None:
     copy = copy_of(trained, tmp_path)
-    document = copy.json("run", str(copy.recipe), "--engine", "podman")
+    with podman_storage() as storage:
+        copy.environment = {"CONTAINERS_STORAGE_CONF": storage}
+        document = copy.json("run", str(copy.recipe), "--engine", "podman")
     assert document["engine"] == "podman"
     assert weights(copy.build / "train") == weights(trained.build / "train")
 
