@@ -6,6 +6,7 @@ code, bounded size, depth and count. It reads no file and knows nothing of recip
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,19 +41,20 @@ def _decode(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
         message = f"the file has {len(data):,} bytes; a recipe has at most {MAX_BYTES:,}"
         raise RecipeError([Diagnostic(file=file, line=0, column=0, message=message)])
+    body = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")
+        return body.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        before = data[data.rfind(b"\n", 0, error.start) + 1 : error.start]
-        column = len(before.decode("utf-8-sig" if line == 1 else "utf-8")) + 1
+        line = body.count(b"\n", 0, error.start) + 1
+        before = body[body.rfind(b"\n", 0, error.start) + 1 : error.start]
+        column = len(before.decode("utf-8")) + 1
         raise RecipeError(
             [
                 Diagnostic(
                     file=file,
                     line=line,
                     column=column,
-                    message=f"byte 0x{data[error.start]:02x} is not UTF-8",
+                    message=f"byte 0x{body[error.start]:02x} is not UTF-8",
                     hint="save the file as UTF-8",
                 )
             ]
