@@ -216,10 +216,8 @@ def compose(frame: str, facts: Facts, *, plain: bool) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def draft(dice: Dice, topic: dict[str, Any]) -> tuple[str, str]:
-    """A clause about the topic and its summary, of whatever length."""
-    facts = Facts(dice=dice, values=draw_parties(dice))
-    details = dice.sample(topic["detail"], 2 if dice.chance(0.4) else 1)
+def lay_out(dice: Dice, topic: dict[str, Any], details: Sequence[dict[str, Any]]) -> list[str]:
+    """The frames of a clause: boilerplate around the rule and the details."""
     rule = dice.pick(topic["clause"])
     if dice.chance(0.4):
         rule = dice.pick(frames()["lead"]) + rule
@@ -227,10 +225,21 @@ def draft(dice: Dice, topic: dict[str, Any]) -> tuple[str, str]:
     clause += [rule, *(dice.pick(detail["clause"]) for detail in details)]
     for filler in dice.sample(dice.allowed(frames()["filler"]), dice.below(3)):
         clause.insert(dice.below(len(clause) + 1), filler)
-    summary = [dice.pick(topic["summary"]), *(dice.pick(detail["summary"]) for detail in details)]
+    return clause
+
+
+def draft(dice: Dice, topic: dict[str, Any], style: str) -> tuple[str, str]:
+    """A clause about the topic and what it says in short, of whatever length.
+
+    In short is in plain language (style "summary") or in a lawyer's other words ("clause").
+    """
+    facts = Facts(dice=dice, values=draw_parties(dice))
+    details = dice.sample(topic["detail"], 2 if dice.chance(0.4) else 1)
+    clause = lay_out(dice, topic, details)
+    short = [dice.pick(part[style]) for part in (topic, *details)]
     return (
         " ".join(compose(frame, facts, plain=False) for frame in clause),
-        " ".join(compose(frame, facts, plain=True) for frame in summary),
+        " ".join(compose(frame, facts, plain=True) for frame in short),
     )
 
 
@@ -240,7 +249,7 @@ def pairs(seed: int, *, held_out: bool) -> Iterator[dict[str, str]]:
     dice = Dice(seed, held_out=held_out)
     seen: set[str] = set()  # asked for membership only
     while True:
-        clause, summary = draft(dice, topics[dice.below(len(topics))])
+        clause, summary = draft(dice, topics[dice.below(len(topics))], "summary")
         fits = len(clause.split()) in CLAUSE_WORDS and len(summary.split()) in SUMMARY_WORDS
         if fits and clause not in seen:
             seen.add(clause)
@@ -265,6 +274,16 @@ def stream(seed: int, *, avoid: AbstractSet[str]) -> Iterator[str]:
             yield row["clause"]
             if dice.chance(NOTES):
                 yield note(dice)
+
+
+def restatements(seed: int, *, avoid: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+    """Clauses, each with its rule and details in a lawyer's other words, for ever, as `stream`."""
+    topics = frames()["topic"]
+    dice = Dice(seed, held_out=False)
+    while True:
+        clause, other = draft(dice, topics[dice.below(len(topics))], "clause")
+        if clause not in avoid:
+            yield clause, other
 
 
 def splits() -> dict[str, list[dict[str, str]]]:

@@ -21,7 +21,7 @@ def path_of(output: Path) -> Path:
 
 
 def save(output: Path, *, fingerprint: str, model: Any, optimizer: Any, loop: Any) -> None:
-    """Write the checkpoint. `loop` is plain values: step, window and history's length.
+    """Write the checkpoint. `loop` is plain values: step, window and the history's text.
 
     Only weights that are trained are kept; the others are inputs, checked by their hash.
     """

@@ -1,16 +1,14 @@
 """The history: what training saw, a line every so many steps.
 
 In: rows of plain numbers. Out: history.jsonl, written as it happens, and history.csv from it. A
-resumed run cuts it back to its checkpoint, so it ends as if nothing had happened.
+resumed run begins with its checkpoint's copy, so it ends as if nothing had happened.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +24,14 @@ class History:
         self._path = output / NAME
         self.rows: list[dict[str, Any]] = []
 
-    def start(self, mark: dict[str, Any] | None = None) -> bool:
-        """Begin, or go on at a checkpoint's mark; False where the file does not reach it."""
-        self.rows = []
+    def start(self, text: str = "") -> None:
+        """Begin, or go on with the history that a checkpoint holds.
+
+        The file itself is not asked: DVC and users remove outputs before they run a stage again.
+        """
+        self.rows = [json.loads(line) for line in text.splitlines()]
         with files.disk(self._path):
-            if mark is None:
-                self._path.write_bytes(b"")
-                return True
-            data = self._path.read_bytes()[: mark["bytes"]] if self._path.is_file() else b""
-            if hashlib.sha256(data).hexdigest() != mark["sha256"]:
-                return False
-            os.truncate(self._path, mark["bytes"])
-        self.rows = [json.loads(line) for line in data.splitlines()]
-        return True
+            self._path.write_text(text, encoding="ascii")
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row."""
@@ -46,12 +39,10 @@ class History:
         with files.disk(self._path), self._path.open("ab") as stream:
             stream.write(_line(row))
 
-    def mark(self) -> dict[str, Any]:
-        """Where the history stands, for the checkpoint; the bytes are on disk when it returns."""
-        data = b"".join(map(_line, self.rows))
-        with files.disk(self._path):
-            files.sync_file(self._path)
-        return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    @property
+    def text(self) -> str:
+        """The whole history so far, for the checkpoint: some hundred lines at most."""
+        return b"".join(map(_line, self.rows)).decode("ascii")
 
     def to_csv(self) -> bytes:
         """The history as a table for plots: one row a step, empty where nothing was measured."""

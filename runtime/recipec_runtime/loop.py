@@ -44,7 +44,8 @@ class Loop:
 
     def _resume(self) -> int:
         state = checkpoint.load(self._run.output, fingerprint=self._run.fingerprint)
-        if state is not None and self._history.start(state["loop"]["history"]):
+        if state is not None:
+            self._history.start(state["loop"]["history"])
             checkpoint.restore(state, self._model, self._optimizer)
             self._window = list(state["loop"]["window"])
             return int(state["loop"]["step"])
@@ -68,7 +69,7 @@ class Loop:
         """Save a checkpoint from which a run goes on with `step`."""
         if step == self._saved or step == 0:
             return
-        state = {"step": step, "window": list(self._window), "history": self._history.mark()}
+        state = {"step": step, "window": list(self._window), "history": self._history.text}
         checkpoint.save(
             self._run.output,
             fingerprint=self._run.fingerprint,

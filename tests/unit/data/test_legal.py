@@ -135,6 +135,16 @@ def test_the_stream_mixes_notes_with_clauses_and_never_shows_a_summary(
     assert not shown & {row["summary"] for row in rows("train")}
 
 
+def test_restatements_are_no_summaries_and_avoid_what_they_are_told(
+    generator: ModuleType,
+) -> None:
+    first = list(itertools.islice(generator.restatements(6, avoid=frozenset()), 40))
+    avoid = frozenset(clause for clause, _ in first[:20])
+    assert list(itertools.islice(generator.restatements(6, avoid=avoid), 20)) == first[20:]
+    many = {other for _, other in itertools.islice(generator.restatements(7, avoid=avoid), 3000)}
+    assert not many & {row["summary"] for split in SIZES for row in rows(split)}
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [(0, "zero"), (19, "nineteen"), (45, "forty-five"), (120, "one hundred and twenty")],
