@@ -112,7 +112,8 @@ def _optimizer(recipe: Recipe, total_steps: int, ledger: _Ledger) -> dict[str, A
     share = ledger.choose(
         "training.warmup_ratio", training.warmup_ratio, 0.06, "RoBERTa's share (arXiv:1907.11692)"
     )
-    warmup = min(math.ceil(share * total_steps), total_steps)
+    # Rounded first: in binary, 0.07 of 100 is a little above 7.
+    warmup = min(math.ceil(round(share * total_steps, 6)), total_steps)
     return {
         "learning_rate": float(rate),
         "warmup_steps": ledger.note(
