@@ -1,0 +1,118 @@
+"""support.toml: which cells exist, and what is said of the others."""
+
+from __future__ import annotations
+
+import itertools
+from typing import get_args
+
+import pytest
+
+from recipec.catalog import support
+from recipec.recipe import schema
+
+TASKS = get_args(schema.TaskType)
+METHODS = get_args(schema.MethodType)
+
+
+def test_the_table_speaks_of_every_task_and_method_of_the_language() -> None:
+    assert set(support.tasks()) == set(TASKS)
+    assert set(support.methods()) == set(METHODS)
+
+
+def test_the_metrics_and_fields_are_those_of_the_language() -> None:
+    fields = set(schema.Fields.__dataclass_fields__)
+    for name, task in support.tasks().items():
+        assert set(task.metrics) <= set(get_args(schema.Metric)), name
+        assert set(task.fields) <= fields, name
+        assert task.learns
+
+
+def test_the_knobs_are_keys_of_the_method_section() -> None:
+    knobs = set(schema.Method.__dataclass_fields__) - {"type"}
+    for name, method in support.methods().items():
+        assert set(method.knobs) <= knobs, name
+        assert method.trains
+
+
+def test_the_cells_of_this_version() -> None:
+    assert support.cells() == (
+        ("causal-lm", "decoder-only", "full"),
+        ("causal-lm", "decoder-only", "lora"),
+        ("sequence-classification", "encoder-only", "full"),
+        ("sequence-classification", "encoder-only", "lora"),
+        ("summarization", "encoder-decoder", "full"),
+        ("summarization", "encoder-decoder", "lora"),
+        ("text-to-text", "encoder-decoder", "full"),
+        ("text-to-text", "encoder-decoder", "lora"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "family", "method"), list(itertools.product(TASKS, support.FAMILIES, METHODS))
+)
+def test_every_other_cell_is_refused_with_a_reason_and_a_way_out(
+    task: str, family: str, method: str
+) -> None:
+    cell = support.cell(task, family, method)
+    assert cell.supported == ((task, family, method) in support.cells())
+    assert bool(cell.reason) == (not cell.supported)
+    assert bool(cell.hint) == (not cell.supported)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason", "hint"),
+    [
+        (
+            ("summarization", "encoder-only", "lora"),
+            "an encoder-only model has no decoder, so it cannot write text",
+            "use an encoder-decoder model (T5, BART) or a decoder-only one (GPT-2, Llama)",
+        ),
+        (
+            ("causal-lm", "encoder-decoder", "full"),
+            "an encoder-decoder model is not trained to continue plain text",
+            "use a decoder-only model, or `task.type: text-to-text`",
+        ),
+        (
+            ("summarization", "encoder-decoder", "ia3"),
+            "this version does not train summarization with ia3 on encoder-decoder models",
+            "for summarization on encoder-decoder models there is: full, lora",
+        ),
+        (
+            ("sequence-classification", "decoder-only", "lora"),
+            "this version does not train sequence-classification with lora on decoder-only models",
+            "sequence-classification is trained on: encoder-only",
+        ),
+        (
+            ("token-classification", "encoder-only", "lora"),
+            "this version does not train token-classification with lora on encoder-only models",
+            "tasks of this version: causal-lm, sequence-classification, summarization,"
+            " text-to-text",
+        ),
+    ],
+)
+def test_what_is_said_of_a_cell(cell: tuple[str, str, str], reason: str, hint: str) -> None:
+    found = support.cell(*cell)
+    assert (found.reason, found.hint) == (reason, hint)
+
+
+@pytest.mark.parametrize(("task", "method"), list(itertools.product(TASKS, METHODS)))
+def test_before_the_model_is_known_only_what_no_family_trains_is_refused(
+    task: str, method: str
+) -> None:
+    known = support.task_has_cells(task, method)
+    assert known.supported == any(
+        support.cell(task, family, method).supported for family in support.FAMILIES
+    )
+
+
+def test_every_architecture_has_a_family_and_names() -> None:
+    families = {names.family for names in support.models().values()}
+    assert families == set(support.FAMILIES)
+    for name, names in support.models().items():
+        assert names.linear == tuple(sorted(names.linear)), name
+        assert len(set(names.linear)) == len(names.linear), name
+
+
+def test_every_family_with_cells_has_an_architecture() -> None:
+    known = {names.family for names in support.models().values()}
+    assert {family for _, family, _ in support.cells()} <= known
