@@ -14,7 +14,7 @@ from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project, find_project
 from recipec.cli.stamps import stamps, unmoved
 from recipec.errors import OK, Diagnostic, RecipeError
-from recipec.store import Store, sha256
+from recipec.store import Store, canonical, sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,12 @@ def run(options: argparse.Namespace) -> int:
 def known_good(project: Project, store: Store) -> Good | None:
     """What an earlier check found, if nothing that it looked at has moved."""
     known = store.record("good", str(project.recipe))
-    if known is None or known["key"] != _key(project) or not unmoved(known["inputs"]):
-        return None
-    return Good(project=project, name=known["name"], digest=known["digest"])
+    try:
+        if known is None or known["key"] != _key(project) or not unmoved(known["inputs"]):
+            return None
+        return Good(project=project, name=known["name"], digest=known["digest"])
+    except (AttributeError, LookupError, TypeError):
+        return None  # a foreign record counts as none
 
 
 def look(project: Project, store: Store) -> Good:
@@ -89,4 +92,5 @@ def _key(project: Project) -> str:
         source = project.recipe.read_bytes()
     except OSError:
         return ""
-    return sha256(f"{sha256(source)} {compiler_fingerprint()}".encode())
+    # The root is what the recipe's paths are relative to, and a `git init` below it moves it.
+    return sha256(canonical([sha256(source), compiler_fingerprint(), str(project.root)]))

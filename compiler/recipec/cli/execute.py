@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -132,8 +133,10 @@ def _host_root(built: Built, store: Store) -> Path:
     links = {f"model/{file.path}": sources[file.sha256] for file in lock.model.files}
     for data in lock.data:
         links[data_path(data.split, data.path)] = sources[data.sha256]
-    for script in ("train.py", "evaluate.py", "run.json"):
-        links[f"recipe/{script}"] = built.folder / script
+    inputs = json.loads((built.folder / "run.json").read_bytes())["inputs"]
+    for path in ["recipe/run.json", *(row["path"] for row in inputs)]:
+        if path.startswith("recipe/"):
+            links[path] = built.folder / path.removeprefix("recipe/")
     for name, target in links.items():
         make_folder((root / name).parent)
         os.symlink(target, root / name)  # noqa: PTH211 - reads as the command of that name

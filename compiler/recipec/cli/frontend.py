@@ -119,6 +119,7 @@ def _similar(root: Path, path: str) -> str:
     parent = (root / path).parent
     if not os.path.isdir(parent):  # noqa: PTH112
         return ""
-    names = sorted(entry.name for entry in parent.iterdir())
-    near = difflib.get_close_matches(Path(path).name, names, n=1, cutoff=0.6)
+    name = Path(path).name
+    names = sorted(entry.name for entry in parent.iterdir() if entry.name != name)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {(Path(path).parent / near[0]).as_posix()}?" if near else ""
