@@ -1,4 +1,4 @@
-"""The example recipe: the lock in the repository promises an image and weights, and keeps its word."""
+"""The example recipe: the committed lock promises an image and weights, and keeps its word."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_readme_prints_both_digests() -> None:
 
 @pytest.mark.slow
 def test_an_emulated_haswell_gets_the_same_weights(project: Path, tmp_path: Path) -> None:
-    """qemu's Haswell has AVX2 and no AVX-512, and names itself Intel's: other kernels by default."""
+    """It has AVX2 but no AVX-512, and says it is Intel: left alone, libraries choose otherwise."""
     outputs = committed().outputs
     assert outputs is not None
     document = recipec(project, "build", "recipes/legal-t5.yaml", "--locked")
