@@ -62,6 +62,7 @@ class Workplace:
             capture_output=True,
             text=True,
             encoding="utf-8",
+            errors="replace",
             check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr
