@@ -10,6 +10,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,10 @@ from recipec.store import Store
 
 def of_recipes(one: Path, other: Path, store: Store) -> list[str]:
     """Every value that differs; comments, order and layout do not count."""
-    import msgspec
-
     from recipec.cli.frontend import load
     from recipec.cli.project import find_project
 
-    left, right = (
-        _flat(msgspec.to_builtins(load(find_project(path), store).recipe)) for path in (one, other)
-    )
+    left, right = (_flat(asdict(load(find_project(path), store).recipe)) for path in (one, other))
     return [
         f"{key}: {_said(left.get(key))} -> {_said(right.get(key))}"
         for key in sorted({*left, *right})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
@@ -79,8 +79,9 @@ def input_paths(loaded: Loaded) -> list[Path]:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """The digest of a recipe's values."""
-    return sha256(canonical(msgspec.to_builtins(recipe)))
+    """The digest of a recipe's values, given or default."""
+    # msgspec.to_builtins would leave out the defaults of a section that is partly written.
+    return sha256(canonical(asdict(recipe)))
 
 
 def _unreadable(project: Project, error: OSError) -> RecipeError:

@@ -38,7 +38,10 @@ def _header(stream: BinaryIO) -> tuple[Mapping[str, Any], int]:
     length = int.from_bytes(stream.read(8), "little")
     if not 0 < length <= MAX_HEADER:
         raise ValueError("not a safetensors file")
-    header: dict[str, Any] = json.loads(stream.read(length))
+    text = stream.read(length)
+    if len(text) != length:
+        raise ValueError("not a safetensors file: it ends within its header")
+    header: dict[str, Any] = json.loads(text)
     if not isinstance(header, dict):
         raise ValueError("not a safetensors file: its header is not an object")
     header.pop("__metadata__", None)
