@@ -34,6 +34,9 @@ def test_the_digest_is_over_the_values(workplace: Workplace) -> None:
     moved = "# a comment\n" + "".join([*lines[1:], lines[0]]).replace("clause", '"clause"')
     workplace.recipe.write_text(moved)
     assert digest() == before
+    # A default that is written out is the same value
+    workplace.recipe.write_text(RECIPE + "training: {schedule: cosine}\nevaluation: {}\n")
+    assert digest() == before
     workplace.recipe.write_text(RECIPE + "training: {seed: 1}\n")
     assert digest() != before
 

@@ -185,4 +185,4 @@ def test_differences_print_under_any_encoding(workplace: Workplace) -> None:
     other.write_text(text.replace("type: summarization", "type: summarization\n  prefix: 'é😀 '"))
     words = ("diff", "recipes/legal-t5.yaml", "recipes/other.yaml")
     done = workplace.run(*words, environment={"PYTHONIOENCODING": "ascii"})
-    assert (done.code, done.out) == (0, "task.prefix: left open -> \\xe9\\U0001f600 \n")
+    assert (done.code, done.out) == (0, "task.prefix:  -> \\xe9\\U0001f600 \n")
