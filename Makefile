@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ## demo: compile the example recipe, train it in its image, show what came of it
 demo: $(VENV)/recipec.done
 	@recipec build $(RECIPE)
-	@dvc repro --single-item legal-t5-train legal-t5-evaluate
+	@dvc repro legal-t5-evaluate
 	@python scripts/report.py $(RECIPE)
 
 ## test: everything that CI runs; installs all that it needs, engines included
