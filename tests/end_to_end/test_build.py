@@ -64,9 +64,11 @@ def other_pythons() -> list[str]:
         if minor == sys.version_info.minor:
             continue
         pyenv = sorted(Path("~/.pyenv/versions").expanduser().glob(f"3.{minor}.*/bin/python3"))
-        path = shutil.which(f"python3.{minor}") or (str(pyenv[-1]) if pyenv else None)
-        if path and subprocess.run([path, "-c", "import venv"], check=False).returncode == 0:
-            found[minor] = path
+        # A shim on the PATH may name a version that is not switched on: it has to run.
+        for path in [shutil.which(f"python3.{minor}"), *(str(entry) for entry in pyenv[-1:])]:
+            probe = [path or "", "-c", "import ensurepip, venv"]
+            if path and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+                found[minor] = path
     return [found[minor] for minor in sorted(found)]
 
 
