@@ -207,10 +207,12 @@ def _explain(error: Any, path: KeyPath) -> tuple[str, str]:
         case "enum" | "const" if value is None:
             return _wrong_type(name, value, "string", description)
         case "enum":
-            near = difflib.get_close_matches(str(value), [str(w) for w in wanted], n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else ""
-            listed = ", ".join(str(w) for w in wanted)
-            return f"{name} is {_show(value)}; it is one of: {listed}", hint or description
+            choices = {str(choice).lower(): str(choice) for choice in wanted}
+            near = difflib.get_close_matches(str(value).lower(), choices, n=1, cutoff=0.5)
+            if len(choices) == 1:
+                return f"{name} is {_show(value)}; it is {wanted[0]}", description
+            hint = f"did you mean `{choices[near[0]]}`?" if near else description
+            return f"{name} is {_show(value)}; it is one of: {', '.join(choices.values())}", hint
         case "const":
             return f"{name} is {_show(value)}; it is {wanted}", description
         case "minimum":
