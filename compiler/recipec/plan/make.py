@@ -267,7 +267,9 @@ def _batches(recipe: Recipe, train_rows: int, ledger: _Ledger) -> dict[str, Any]
         "steps",
     )
     if training.steps is not None:
-        total = ledger.note("training.steps", training.steps, "the recipe says so", "steps")
+        total = ledger.note(
+            "training.steps", training.steps, "the recipe says so", "steps", "recipe"
+        )
         epochs = math.ceil(total / per_epoch)
         ledger.note("training.epochs", epochs, f"{total} steps begin the last of them", "epochs")
     else:
