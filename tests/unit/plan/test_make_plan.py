@@ -167,6 +167,7 @@ def test_batches(training: dict[str, int], expected: tuple[int, int, int]) -> No
 def test_steps_instead_of_epochs() -> None:
     made = plan(recipe(training={"steps": 15}))
     assert (made.settings.total_steps, made.settings.epochs) == (15, 3)
+    assert decision(made, "training.steps").origin == "recipe"
     assert decision(made, "training.epochs").reason == "15 steps begin the last of them"
 
 

@@ -181,7 +181,19 @@ def test_whole_numbers_stand_for_numbers() -> None:
         ),
         (
             "recipe: v2",
-            "r.yaml:5:9: error: `recipe` is 'v2'; it is one of: v1\n  hint: did you mean `v1`?",
+            "r.yaml:5:9: error: `recipe` is 'v2'; it is v1\n"
+            "  hint: Version of the recipe language.",
+        ),
+        (
+            "hardware: {accelerator: cuda}",
+            "r.yaml:5:25: error: `hardware.accelerator` is 'cuda'; it is cpu\n"
+            "  hint: The device. This version trains on CPUs.",
+        ),
+        (
+            "method: {type: LoRA}",
+            "r.yaml:5:16: error: `method.type` is 'LoRA'; it is one of: bottleneck, full, ia3,"
+            " layernorm, lora, prefix, prompt, qlora\n"
+            "  hint: did you mean `lora`?",
         ),
         (
             "evaluation: {metrics: [rouge1, rougeX]}",
@@ -433,9 +445,9 @@ def test_a_wrong_type_and_a_misspelling_of_every_field(
     dotted = ".".join(path)
     shown = "a list" if wrong == "[7]" else "7"
     if "enum" in entry:
-        assert at_value.message == f"`{dotted}` is {shown}; it is one of: " + ", ".join(
-            entry["enum"]
-        )
+        words = "one of: " if len(entry["enum"]) > 1 else ""
+        listed = words + ", ".join(entry["enum"])
+        assert at_value.message == f"`{dotted}` is {shown}; it is {listed}"
     else:
         word = WORDS.get(str(kind), "a section (a mapping)")
         assert at_value.message == f"`{dotted}` is {shown}; it is {word}"

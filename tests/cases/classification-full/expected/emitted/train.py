@@ -1,0 +1,184 @@
+"""Tune path:models/tiny for sequence-classification with full fine-tuning.
+
+recipec wrote this script from the recipe `tickets`.
+Run it by `python -m recipec_runtime train`: that checks every input's hash, pins what changes
+bytes (kernels, threads) as run.json says, and calls main().
+"""
+
+import math
+
+import torch
+from recipec_runtime.data import batches, epoch_order
+from recipec_runtime.loop import Loop
+from recipec_runtime.metrics import classification
+from recipec_runtime.modeling import apart, decay_groups
+from recipec_runtime.run import Run
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+# The data: columns of a row
+TEXT = "text"  # the text to read
+LABEL = "label"  # the name of its class
+# the classes; their order is that of the model's outputs
+LABELS = ["billing", "delivery"]
+MAX_LENGTH = 128  # tokens; longer texts are cut
+METRICS = ["accuracy", "f1"]  # beside the loss
+
+# The model
+ATTENTION = "sdpa"  # kernel of the attention layers, by transformers' name
+
+# Training
+SEED = 0  # every random choice follows from it
+TOTAL_STEPS = 189  # optimizer steps
+STEPS_PER_EPOCH = 63  # 1000 training rows, seen 3 times at most
+BATCH_SIZE = 16  # rows per optimizer step
+LEARNING_RATE = 5e-05  # peak, reached after the warmup
+WARMUP_STEPS = 12  # steps in which it rises from zero
+WEIGHT_DECAY = 0.01  # AdamW's, on matrices; biases and norms are exempt
+MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm at most
+LOG_EVERY = 1  # steps between two lines of the history
+CHECKPOINT_EVERY = 37  # steps that a kill can cost at most
+EVALUATION_BATCH_SIZE = 32  # rows per forward pass without gradients
+
+IGNORED = -100  # label of a position that does not count, as cross_entropy knows it
+
+
+def load_tokenizer(folder):
+    """The tokenizer, as it lies in the model's folder."""
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def load_base(folder):
+    """The model in 32-bit floats, with an output per class; what its files lack is made new."""
+    config = AutoConfig.from_pretrained(
+        folder,
+        num_labels=len(LABELS),
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: number for number, label in enumerate(LABELS)},
+        problem_type="single_label_classification",
+    )
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=ATTENTION,
+        ignore_mismatched_sizes=True,  # the files may hold a head for other classes
+        output_loading_info=True,
+    )
+    model.missing = sorted(loading["missing_keys"])
+    return model
+
+
+def load_tuned(run):
+    """The tuned model: all its weights were trained, so it stands alone."""
+    return load_base(run.trained_model)
+
+
+def collate(tokenizer, rows):
+    """Rows as tensors: texts of shape (rows, tokens), padded to the longest; labels (rows,)."""
+    batch = tokenizer(
+        [row[TEXT] for row in rows],
+        truncation=True,
+        max_length=MAX_LENGTH,
+        padding=True,
+        return_tensors="pt",
+    )
+    labels = torch.tensor([LABELS.index(row[LABEL]) for row in rows])
+    return {
+        "input_ids": batch.input_ids,
+        "attention_mask": batch.attention_mask,
+        "labels": labels,
+    }
+
+
+def class_logits(model, batch):
+    """One number per row and class; shape (rows, classes)."""
+    return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+
+
+def summed_loss(model, batch):
+    """Cross-entropy in nats, summed over all rows."""
+    return torch.nn.functional.cross_entropy(
+        class_logits(model, batch),
+        batch["labels"],
+        reduction="sum",
+    )
+
+
+def learning_rate(step):
+    """Learning rate of step 0, 1, ...: up on a line, then down to zero along half a cosine."""
+    if step < WARMUP_STEPS:
+        return LEARNING_RATE * (step + 1) / WARMUP_STEPS
+    done = (step - WARMUP_STEPS) / max(1, TOTAL_STEPS - WARMUP_STEPS)
+    # rounded, so that the last bit of a C library's cosine never reaches the weights
+    return LEARNING_RATE * round(0.5 * (1.0 + math.cos(math.pi * done)), 12)
+
+
+def train_step(model, optimizer, tokenizer, rows, rate):
+    """One optimizer step on these rows; the loss before it and the gradient's norm."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    batch = collate(tokenizer, rows)
+    count = int(batch["labels"].ne(IGNORED).sum())
+    mean = summed_loss(model, batch) / max(1, count)
+    mean.backward()
+    loss = mean.item()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRAD_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss, norm.item()
+
+
+def evaluate(model, tokenizer, rows):
+    """Loss per row, the metrics, and the class that the model names for each row."""
+    loss, named = 0.0, []
+    with apart(model):
+        for some in batches(rows, EVALUATION_BATCH_SIZE):
+            batch = collate(tokenizer, some)
+            logits = class_logits(model, batch)
+            loss += torch.nn.functional.cross_entropy(
+                logits, batch["labels"], reduction="sum"
+            ).item()
+            named += [LABELS[number] for number in logits.argmax(1).tolist()]
+    found = classification(named, [row[LABEL] for row in rows], LABELS)
+    metrics = {"loss": loss / len(rows)} | {name: found[name] for name in METRICS}
+    return metrics, [{"prediction": name} for name in named]
+
+
+def main(run: Run):
+    """Train from the start, or from the checkpoint that a killed run left; then save."""
+    tokenizer = load_tokenizer(run.model)
+    rows = run.rows("train", TEXT, LABEL)
+
+    torch.manual_seed(SEED)  # before the model is made: new layers start from it
+    model = load_base(run.model)
+    model.train()
+    # the fused kernel gives the same bytes on every CPU; the others do not
+    groups = decay_groups(model, WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
+
+    loop = Loop(
+        run,
+        model,
+        optimizer,
+        steps=TOTAL_STEPS,
+        log_every=LOG_EVERY,
+        checkpoint_every=CHECKPOINT_EVERY,
+    )
+    for step in loop.steps():
+        epoch, position = divmod(step, STEPS_PER_EPOCH)
+        order = epoch_order(SEED, epoch, len(rows))
+        chosen = order[position * BATCH_SIZE : (position + 1) * BATCH_SIZE]
+        rate = learning_rate(step)
+        loss, norm = train_step(model, optimizer, tokenizer, [rows[i] for i in chosen], rate)
+        loop.log(step, loss=loss, learning_rate=rate, grad_norm=norm, examples=len(chosen))
+
+    with run.new_model() as folder:
+        model.save_pretrained(folder)
+    loop.finish()
+
+
+if __name__ == "__main__":
+    from recipec_runtime.launch import main as launch
+
+    raise SystemExit(launch(["train"]))

@@ -1,0 +1,206 @@
+"""Tune path:models/tiny for text-to-text with full fine-tuning.
+
+recipec wrote this script from the recipe `rewrite`.
+Run it by `python -m recipec_runtime train`: that checks every input's hash, pins what changes
+bytes (kernels, threads) as run.json says, and calls main().
+"""
+
+import torch
+from recipec_runtime.data import batches, epoch_order, split_rows
+from recipec_runtime.loop import Loop
+from recipec_runtime.metrics import rouge
+from recipec_runtime.modeling import apart, decay_groups, set_dropout
+from recipec_runtime.run import Run
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+# The data: columns of a row
+SOURCE = "source"  # the text to read
+TARGET = "target"  # the text to write
+PREFIX = "rewrite: "  # put before every source
+MAX_SOURCE_LENGTH = 512  # tokens; longer sources are cut
+MAX_TARGET_LENGTH = 128  # tokens; longer targets are cut
+MAX_NEW_TOKENS = 128  # longest text that is generated
+NUM_BEAMS = 4  # texts that are kept in view while generating
+METRICS = ["rougeL"]  # beside the loss
+
+# The model
+ATTENTION = "sdpa"  # kernel of the attention layers, by transformers' name
+DROPOUT = 0.1  # probability; takes the place of the model's own
+
+# Training
+SEED = 0  # every random choice follows from it
+TOTAL_STEPS = 50  # optimizer steps
+STEPS_PER_EPOCH = 32  # 1000 training rows, seen 2 times at most
+BATCH_SIZE = 32  # rows per optimizer step
+MICRO_BATCH_SIZE = 8  # rows per forward pass, as many as fit; 4 make a step
+LEARNING_RATE = 5e-05  # peak, reached after the warmup
+WARMUP_STEPS = 5  # steps in which it rises from zero
+WEIGHT_DECAY = 0.01  # AdamW's, on matrices; biases and norms are exempt
+MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm at most
+LABEL_SMOOTHING = 0.1  # share of the probability spread over all classes
+LOG_EVERY = 1  # steps between two lines of the history
+CHECKPOINT_EVERY = 10  # steps that a kill can cost at most
+EVALUATION_BATCH_SIZE = 16  # rows per forward pass without gradients
+
+IGNORED = -100  # label of a position that does not count, as cross_entropy knows it
+
+
+def load_tokenizer(folder):
+    """The tokenizer, as it lies in the model's folder."""
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def load_base(folder):
+    """The model in 32-bit floats."""
+    config = set_dropout(AutoConfig.from_pretrained(folder), DROPOUT)
+    return AutoModelForSeq2SeqLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=ATTENTION,
+    )
+
+
+def load_tuned(run):
+    """The tuned model: all its weights were trained, so it stands alone."""
+    return load_base(run.trained_model)
+
+
+def collate(tokenizer, rows):
+    """Rows as tensors of shape (rows, tokens), padded to the longest; padding does not count."""
+    batch = tokenizer(
+        [PREFIX + row[SOURCE] for row in rows],
+        truncation=True,
+        max_length=MAX_SOURCE_LENGTH,
+        padding=True,
+        return_tensors="pt",
+    )
+    target = tokenizer(
+        text_target=[row[TARGET] for row in rows],
+        truncation=True,
+        max_length=MAX_TARGET_LENGTH,
+        padding=True,
+        return_tensors="pt",
+    )
+    labels = target.input_ids.masked_fill(target.attention_mask == 0, IGNORED)
+    return {
+        "input_ids": batch.input_ids,
+        "attention_mask": batch.attention_mask,
+        "labels": labels,
+    }
+
+
+def summed_loss(model, batch, smoothing=0.0):
+    """Cross-entropy in nats, summed over all target tokens."""
+    labels = batch["labels"]
+    logits = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        decoder_input_ids=model.prepare_decoder_input_ids_from_labels(labels),
+        use_cache=False,
+    ).logits
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=smoothing,
+    )
+
+
+def learning_rate(step):
+    """Learning rate of step 0, 1, ...: up on a line, then down to zero on a line."""
+    if step < WARMUP_STEPS:
+        return LEARNING_RATE * (step + 1) / WARMUP_STEPS
+    done = (step - WARMUP_STEPS) / max(1, TOTAL_STEPS - WARMUP_STEPS)
+    return LEARNING_RATE * (1.0 - done)
+
+
+def train_step(model, optimizer, tokenizer, rows, rate):
+    """One optimizer step on these rows; the loss before it and the gradient's norm."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    parts = [collate(tokenizer, some) for some in split_rows(rows, MICRO_BATCH_SIZE)]
+    # the mean is over the whole batch, however its rows fall into micro-batches
+    count = sum(int(part["labels"].ne(IGNORED).sum()) for part in parts)
+    loss = 0.0
+    for part in parts:
+        mean = summed_loss(model, part, LABEL_SMOOTHING) / max(1, count)
+        mean.backward()
+        loss += mean.item()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRAD_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss, norm.item()
+
+
+def evaluate(model, tokenizer, rows, generate=True):
+    """Loss per target token and, if texts are generated, the metrics and the texts."""
+    loss, count, texts = 0.0, 0, []
+    with apart(model):
+        for some in batches(rows, EVALUATION_BATCH_SIZE):
+            batch = collate(tokenizer, some)
+            loss += summed_loss(model, batch).item()
+            count += int(batch["labels"].ne(IGNORED).sum())
+            if generate:
+                written = model.generate(
+                    input_ids=batch["input_ids"],
+                    attention_mask=batch["attention_mask"],
+                    max_new_tokens=MAX_NEW_TOKENS,
+                    num_beams=NUM_BEAMS,
+                    do_sample=False,
+                )
+                texts += tokenizer.batch_decode(written, skip_special_tokens=True)
+    metrics = {"loss": loss / max(1, count)}
+    if generate:
+        metrics |= rouge(texts, [row[TARGET] for row in rows], METRICS)
+    return metrics, [{"prediction": text} for text in texts]
+
+
+def main(run: Run):
+    """Train from the start, or from the checkpoint that a killed run left; then save."""
+    tokenizer = load_tokenizer(run.model)
+    rows = run.rows("train", SOURCE, TARGET)
+    validation = run.rows("validation", SOURCE, TARGET)
+
+    torch.manual_seed(SEED)  # before the model is made: new layers start from it
+    model = load_base(run.model)
+    model.train()
+    # the fused kernel gives the same bytes on every CPU; the others do not
+    groups = decay_groups(model, WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
+
+    loop = Loop(
+        run,
+        model,
+        optimizer,
+        steps=TOTAL_STEPS,
+        log_every=LOG_EVERY,
+        checkpoint_every=CHECKPOINT_EVERY,
+    )
+    for step in loop.steps():
+        epoch, position = divmod(step, STEPS_PER_EPOCH)
+        if position == 0:
+            loop.checkpoint(step)  # measuring takes a while; a kill meanwhile costs no step
+            # generating is slow, so between the first epoch and the end the loss has to do
+            metrics, _ = evaluate(model, tokenizer, validation, generate=step == 0)
+            loop.record(step, metrics)
+        order = epoch_order(SEED, epoch, len(rows))
+        chosen = order[position * BATCH_SIZE : (position + 1) * BATCH_SIZE]
+        rate = learning_rate(step)
+        loss, norm = train_step(model, optimizer, tokenizer, [rows[i] for i in chosen], rate)
+        loop.log(step, loss=loss, learning_rate=rate, grad_norm=norm, examples=len(chosen))
+
+    loop.checkpoint(TOTAL_STEPS)
+    metrics, _ = evaluate(model, tokenizer, validation)
+    loop.record(TOTAL_STEPS, metrics)
+    with run.new_model() as folder:
+        model.save_pretrained(folder)
+    loop.finish()
+
+
+if __name__ == "__main__":
+    from recipec_runtime.launch import main as launch
+
+    raise SystemExit(launch(["train"]))
