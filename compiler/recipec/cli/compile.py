@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from recipec.pins.lockfile import Lock
 
 STATE = "build.json"
+STATE_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ def compile_recipe(
     from recipec.cli.passes import run_passes
 
     loaded = load(project, store)
+    _refuse_taken_name(loaded)
     inputs = stamps(input_paths(loaded))
     with _one_builder(store, project):
         made = run_passes(
@@ -229,7 +231,9 @@ def _remember(
 ) -> None:
     """Write down what this build depended on and wrote, and that the store's blobs are in use."""
     state = {
+        "format": STATE_FORMAT,
         "compiler": compiler_fingerprint(),
+        "root": str(loaded.project.root),
         "recipe": str(loaded.project.recipe),
         "source": sha256(loaded.source),
         "inputs": dict(inputs),
@@ -244,21 +248,18 @@ def _remember(
 
 def _up_to_date(project: Project, store: Store) -> Built | None:
     """The finished build, if nothing that it depends on or wrote has moved since."""
-    import json
-
     try:
         source = project.recipe.read_bytes()
     except OSError:
         return None
     for folder in _build_folders(project):
-        try:
-            state = json.loads((folder / STATE).read_bytes())
-        except (OSError, ValueError):
-            continue
+        state = _state(folder)
         if (
-            state.get("recipe") == str(project.recipe)
-            and state.get("source") == sha256(source)
-            and state.get("compiler") == compiler_fingerprint()
+            state.get("format") == STATE_FORMAT
+            and state["recipe"] == str(project.recipe)
+            and state["root"] == str(project.root)
+            and state["source"] == sha256(source)
+            and state["compiler"] == compiler_fingerprint()
             and unmoved(state["inputs"])
             and unmoved(state["outputs"])
         ):
@@ -266,6 +267,30 @@ def _up_to_date(project: Project, store: Store) -> Built | None:
             if all(store.has(digest) for digest in _blobs(image)):
                 return _built_from(project, state["built"], image)
     return None
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """What the build in a folder remembered; empty where there is none that can be read."""
+    import json
+
+    try:
+        state = json.loads((folder / STATE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _refuse_taken_name(loaded: Loaded) -> None:
+    """Two recipes of one name would write the same folder and the same stages.
+
+    Raises RecipeError when the folder holds the build of another recipe that still exists.
+    """
+    name, project = loaded.recipe.name, loaded.project
+    other = Path(str(_state(project.folder(name)).get("recipe", project.recipe)))
+    if other != project.recipe and other.is_file():
+        message = f"{project.shown(other)} has the name {name} too"
+        hint = "give each recipe a name of its own: it names the build folder and the DVC stages"
+        raise RecipeError([loaded.document().diagnostic(("name",), message, hint)])
 
 
 def _build_folders(project: Project) -> list[Path]:

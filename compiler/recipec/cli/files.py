@@ -44,6 +44,25 @@ def refuse_impossible(loaded: Loaded, model: ModelFacts) -> None:
         message = f"this version does not know the architecture {model.model_type!r}"
         hint = f"architectures of this version: {', '.join(sorted(known))}"
     else:
+        _refuse_long(loaded, model)
         return
     place = ("architecture", "model")
     raise RecipeError([loaded.document().diagnostic(place, message, hint)])
+
+
+def _refuse_long(loaded: Loaded, model: ModelFacts) -> None:
+    """Lengths beyond the model's positions would stop the training at its first long row."""
+    from recipec.plan.make import positions
+
+    longest, source = positions(model.config), loaded.recipe.architecture.model
+    wrong = [
+        loaded.document().diagnostic(
+            ("training", name),
+            f"training.{name} is {given}, and {source} has {longest} positions",
+            f"use at most {longest}",
+        )
+        for name in ("max_length", "max_source_length", "max_target_length")
+        if (given := getattr(loaded.recipe.training, name)) is not None and given > longest
+    ]
+    if wrong:
+        raise RecipeError(wrong)

@@ -295,7 +295,7 @@ def _lengths(
     recipe: Recipe, config: Mapping[str, Any], fields: tuple[str, ...], ledger: _Ledger
 ) -> dict[str, Any]:
     training = recipe.training
-    longest = _positions(config)
+    longest = positions(config)
     lengths = {"max_source_length": 0, "max_target_length": 0, "max_length": 0}
     if "text" in fields:
         lengths["max_length"] = ledger.choose(
@@ -332,7 +332,7 @@ def _lengths(
     return {**lengths, "max_new_tokens": new}
 
 
-def _positions(config: Mapping[str, Any]) -> int:
+def positions(config: Mapping[str, Any]) -> int:
     """The longest input the model has positions for; T5's are relative, so it has no limit."""
     if config.get("model_type") == "roberta":
         return int(config.get("max_position_embeddings", 514)) - 2

@@ -168,6 +168,12 @@ def _outside(where: KeyPath, path: str) -> Iterator[Broken]:
             message=f"{path!a} leaves the project",
             hint="name a path below the project's root: a lock must mean the same everywhere",
         )
+    elif "${" in path:
+        yield Broken(
+            path=where,
+            message=f"{path!a} holds `${{`, which DVC would take for a variable",
+            hint="rename the file or folder",
+        )
     elif any(ord(c) < 32 or ord(c) == 127 for c in path):
         yield Broken(path=where, message="the path holds a control character")
 
