@@ -12,6 +12,7 @@ import platform
 import shutil
 import stat
 import subprocess
+import tempfile
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -224,8 +225,9 @@ def test_an_archive_without_a_named_reference_is_one_image(built: Built) -> None
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-    folder = tmp_path_factory.mktemp("podman")
+def podman() -> Iterator[tuple[str, ...]]:
+    # podman wants a short path for its sockets: pytest's own folders are too long under xdist.
+    folder = Path(tempfile.mkdtemp(prefix="podman-", dir="/tmp"))
     where = ("--root", str(folder / "root"), "--runroot", str(folder / "run"))
     how = ("--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
     command = ("podman", *where, *how)
