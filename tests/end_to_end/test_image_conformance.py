@@ -12,9 +12,9 @@ import platform
 import shutil
 import stat
 import subprocess
-import tempfile
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
