@@ -136,8 +136,9 @@ def test_changed_bytes_after_the_build_stop_the_training(tmp_path: Path) -> None
     project.run("build", str(project.recipe))
     with (project.root / "data/train.jsonl").open("a") as stream:
         stream.write('{"clause": "x", "summary": "y"}\n')
-    done = project.run("run", str(project.recipe), "--engine", "sandbox", code=1)
-    assert "train" in done.stderr
+    done = project.run("run", str(project.recipe), "--engine", "sandbox", code=4)
+    assert "error: data/train.jsonl: expected sha256:" in done.stderr
+    assert ", found sha256:" in done.stderr
     assert not (project.build / "train/model").exists()
 
 

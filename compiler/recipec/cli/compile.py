@@ -134,6 +134,26 @@ def compile_recipe(
     return built
 
 
+def as_locked(
+    project: Project, *, store: Store, progress: Progress, jobs: int | None = None
+) -> Built:
+    """The build that the lock describes, for commands that run or compare it.
+
+    Raises StaleLock when the recipe has changed since it was locked, and HashMismatch, naming the
+    file, when the recipe is the same but the bytes of an input are not.
+    """
+    try:
+        return compile_recipe(project, store=store, progress=progress, locked=True, jobs=jobs)
+    except StaleLock:
+        from recipec.cli.frontend import load
+        from recipec.pins.fetch import project_files
+
+        lock = read_lock(project)
+        if lock is not None and lock.recipe_digest == load(project, store).digest:
+            project_files(lock.model, lock.data, project=project.root, store=store)
+        raise
+
+
 def read_lock(project: Project) -> Lock | None:
     """The recipe's lock, or None where there is none yet. Raises RecipeError if it is torn."""
     from recipec.errors import Diagnostic

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from recipec.cli.common import add_recipe
-from recipec.cli.compile import Built, compile_recipe, read_lock
+from recipec.cli.compile import Built, as_locked, read_lock
 from recipec.cli.console import print_json, quiet_or_bars, say
 from recipec.cli.frontend import load
 from recipec.cli.project import Project, find_project
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     project, store = find_project(options.recipe), Store()
     with quiet_or_bars(options.json) as bars:
         if options.record:
-            lock = record(compile_recipe(project, store=store, progress=bars, locked=True))
+            lock = record(as_locked(project, store=store, progress=bars))
             notices: tuple[str, ...] = ()
         else:
             from recipec.cli.passes import lock_and_plan

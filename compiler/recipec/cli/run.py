@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipec.cli.common import add_build_options, add_recipe
-from recipec.cli.compile import Built, compile_recipe, read_lock
+from recipec.cli.compile import Built, as_locked, read_lock
 from recipec.cli.console import print_json, quiet_or_bars, say
 from recipec.cli.lock import read_receipt
 from recipec.cli.project import find_project
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     project, store = find_project(options.recipe, options.output), Store()
     engine = pick(options.engine, store)
     with quiet_or_bars(options.json) as bars:
-        built = compile_recipe(project, store=store, progress=bars, locked=True, jobs=options.jobs)
+        built = as_locked(project, store=store, progress=bars, jobs=options.jobs)
     folder = built.folder / options.stage
     say(f"{built.name}: {options.stage} with {engine.name}, run id {built.run_id[:19]}")
     started = time.perf_counter()

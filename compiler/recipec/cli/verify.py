@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recipec.cli.common import add_build_options, add_recipe
-from recipec.cli.compile import Built, compile_recipe, read_lock
+from recipec.cli.compile import Built, as_locked, read_lock
 from recipec.cli.console import print_json, quiet_or_bars, say
 from recipec.cli.lock import read_receipt
 from recipec.cli.project import find_project
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     """Verify a recipe. Raises HashMismatch naming the first thing that differs."""
     project, store = find_project(options.recipe, options.output), Store()
     with quiet_or_bars(options.json) as bars, store.scratch() as scratch:
-        built = compile_recipe(project, store=store, progress=bars, locked=True, jobs=options.jobs)
+        built = as_locked(project, store=store, progress=bars, jobs=options.jobs)
         lock = read_lock(project)
         assert lock is not None, "a locked compile has a lock"
         findings = list(_rebuild(built, lock, store, scratch, bars, options.jobs))
