@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from recipec.cli.compile import STATE, _image_from_plain
+from recipec.cli.state import STATE, image_from_plain
 from recipec.engines.engine import read_config
 from recipec.engines.unpack import unpack_layers
 from recipec.store import Store
@@ -20,7 +20,7 @@ from recipec.store import Store
 
 def merged_root(build: Path, store: Store, root: Path) -> dict[str, str]:
     """Put the image of a build folder below `root`; the image's own environment."""
-    image = _image_from_plain(json.loads((build / STATE).read_bytes())["image"])
+    image = image_from_plain(json.loads((build / STATE).read_bytes())["image"])
     root.mkdir(parents=True)
     for tree in unpack_layers(image.layers, store, jobs=2):
         subprocess.run(

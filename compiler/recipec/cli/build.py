@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from recipec.cli.common import add_build_options, add_recipe
-from recipec.cli.compile import Built, compile_recipe
+from recipec.cli.compile import compile_recipe
 from recipec.cli.console import print_json, quiet_or_bars, say, size
 from recipec.cli.project import find_project
+from recipec.cli.state import Built
 from recipec.errors import OK
 from recipec.store import Store
 

@@ -1,8 +1,7 @@
-"""The whole compile of one recipe, and the proof that there is nothing to do.
+"""The whole compile of one recipe.
 
 Wires the passes: load, lock, plan, emit, image; then writes the build folder, the lock and the DVC
-stages. What a finished build depended on and wrote is remembered with it, so the next one is a
-few dozen `stat` calls when nothing moved.
+stages. A build with nothing to do is found by `recipec.cli.state` before any pass is imported.
 """
 
 from __future__ import annotations
@@ -10,76 +9,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import recipec
-from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
-from recipec.cli.stamps import stamps, unmoved
+from recipec.cli.stamps import stamps
+from recipec.cli.state import Built, read_state, remember, up_to_date
 from recipec.errors import HashMismatch, RecipeError, StaleLock
-from recipec.image.image import Descriptor, Image, Layer
+from recipec.image.image import Image
 from recipec.progress import Progress
-from recipec.store import Store, canonical, sha256, write_atomically
+from recipec.store import Store, sha256, write_atomically
 
 if TYPE_CHECKING:
     # Only a build that has work to do pays for these imports.
     from recipec.cli.frontend import Loaded
     from recipec.pins.lockfile import Lock
-
-STATE = "build.json"
-STATE_FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """A finished compile: everything that `build --json` prints and `run` needs."""
-
-    project: Project
-    name: str
-    run_id: str
-    image: Image
-    scripts: Mapping[str, str]
-    facts: Mapping[str, Any]
-    """Reproducibility, hardware class, splits, and whether anything was done."""
-    seconds: float
-    notices: tuple[str, ...] = ()
-
-    @property
-    def folder(self) -> Path:
-        """build/NAME."""
-        return self.project.folder(self.name)
-
-    def to_plain(self) -> dict[str, Any]:
-        """The build as JSON."""
-        return {
-            "recipe": self.project.shown(self.project.recipe),
-            "name": self.name,
-            "run_id": self.run_id,
-            "image": self.image.manifest.digest,
-            "schema2": self.image.schema2.digest,
-            "config": self.image.config.digest,
-            "scripts": dict(self.scripts),
-            "layers": [
-                {
-                    "kind": layer.kind,
-                    "name": layer.name,
-                    "digest": layer.blob.digest,
-                    "diff_id": layer.diff_id,
-                    "size": layer.blob.size,
-                    "cache": "hit" if layer.cached else "miss",
-                }
-                for layer in self.image.layers
-            ],
-            "size": sum(layer.blob.size for layer in self.image.layers),
-            "folder": self.project.shown(self.folder),
-            "up_to_date": bool(self.facts["up_to_date"]),
-            "reproducibility": self.facts["reproducibility"],
-            "hardware_class": self.facts["hardware_class"],
-            "seconds": round(self.seconds, 3),
-            "notices": list(self.notices),
-        }
 
 
 def compile_recipe(
@@ -95,7 +41,7 @@ def compile_recipe(
     Raises RecipecError of every kind; nothing half-written is left behind.
     """
     started = time.perf_counter()
-    known = _up_to_date(project, store)
+    known = up_to_date(project, store)
     if known is not None:
         return replace(known, seconds=time.perf_counter() - started)
     from recipec.cli.frontend import input_paths, load
@@ -130,7 +76,7 @@ def compile_recipe(
             seconds=time.perf_counter() - started,
             notices=tuple(notices),
         )
-        _remember(built, loaded, inputs, outputs, store)
+        remember(built, loaded.source, inputs, outputs, store)
     return built
 
 
@@ -242,136 +188,17 @@ def _write(
     return [*wanted, folder / "image" / "index.json"]
 
 
-def _remember(
-    built: Built,
-    loaded: Loaded,
-    inputs: Mapping[str, list[int]],
-    outputs: list[Path],
-    store: Store,
-) -> None:
-    """Write down what this build depended on and wrote, and that the store's blobs are in use."""
-    state = {
-        "format": STATE_FORMAT,
-        "compiler": compiler_fingerprint(),
-        "root": str(loaded.project.root),
-        "recipe": str(loaded.project.recipe),
-        "source": sha256(loaded.source),
-        "inputs": dict(inputs),
-        "outputs": stamps(outputs),
-        "built": built.to_plain(),
-        "image": _image_to_plain(built.image),
-    }
-    write_atomically(built.folder / STATE, canonical(state))
-    place = str(built.folder / STATE)
-    store.put_record("builds", place, {"state": place, "lock": str(built.project.lock)})
-
-
-def _up_to_date(project: Project, store: Store) -> Built | None:
-    """The finished build, if nothing that it depends on or wrote has moved since."""
-    try:
-        source = project.recipe.read_bytes()
-    except OSError:
-        return None
-    for folder in _build_folders(project):
-        state = _state(folder)
-        if (
-            state.get("format") == STATE_FORMAT
-            and state["recipe"] == str(project.recipe)
-            and state["root"] == str(project.root)
-            and state["source"] == sha256(source)
-            and state["compiler"] == compiler_fingerprint()
-            and unmoved(state["inputs"])
-            and unmoved(state["outputs"])
-        ):
-            image = _image_from_plain(state["image"])
-            if all(store.has(digest) for digest in _blobs(image)):
-                return _built_from(project, state["built"], image)
-    return None
-
-
-def _state(folder: Path) -> dict[str, Any]:
-    """What the build in a folder remembered; empty where there is none that can be read."""
-    import json
-
-    try:
-        state = json.loads((folder / STATE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
 def _refuse_taken_name(loaded: Loaded) -> None:
     """Two recipes of one name would write the same folder and the same stages.
 
     Raises RecipeError when the folder holds the build of another recipe that still exists.
     """
     name, project = loaded.recipe.name, loaded.project
-    other = Path(str(_state(project.folder(name)).get("recipe", project.recipe)))
+    other = Path(str(read_state(project.folder(name)).get("recipe", project.recipe)))
     if other != project.recipe and other.is_file():
         message = f"{project.shown(other)} has the name {name} too"
         hint = "give each recipe a name of its own: it names the build folder and the DVC stages"
         raise RecipeError([loaded.document().diagnostic(("name",), message, hint)])
-
-
-def _build_folders(project: Project) -> list[Path]:
-    """The folder of the same name as the recipe's file first: nearly always the right one."""
-    likely = project.build / project.recipe.stem
-    try:
-        others = sorted(entry.path for entry in os.scandir(project.build) if entry.is_dir())
-    except OSError:
-        return []
-    return [likely, *(Path(path) for path in others if path != str(likely))]
-
-
-def _blobs(image: Image) -> list[str]:
-    named = (image.manifest, image.schema2, image.config, *(layer.blob for layer in image.layers))
-    return [descriptor.digest for descriptor in named]
-
-
-def _built_from(project: Project, plain: Mapping[str, Any], image: Image) -> Built:
-    return Built(
-        project=project,
-        name=plain["name"],
-        run_id=plain["run_id"],
-        image=image,
-        scripts=plain["scripts"],
-        facts={
-            "reproducibility": plain["reproducibility"],
-            "hardware_class": plain["hardware_class"],
-            "up_to_date": True,
-        },
-        seconds=0.0,
-    )
-
-
-def _image_to_plain(image: Image) -> dict[str, Any]:
-    import msgspec
-
-    plain: dict[str, Any] = msgspec.to_builtins(image)
-    return plain
-
-
-def _image_from_plain(plain: Mapping[str, Any]) -> Image:
-    """An image from its state, every layer marked as cached: it is there, nothing is made."""
-
-    def descriptor(row: Mapping[str, Any]) -> Descriptor:
-        return Descriptor(media_type=row["media_type"], digest=row["digest"], size=row["size"])
-
-    return Image(
-        manifest=descriptor(plain["manifest"]),
-        schema2=descriptor(plain["schema2"]),
-        config=descriptor(plain["config"]),
-        layers=tuple(
-            Layer(
-                kind=row["kind"],
-                name=row["name"],
-                blob=descriptor(row["blob"]),
-                diff_id=row["diff_id"],
-                cached=True,
-            )
-            for row in plain["layers"]
-        ),
-    )
 
 
 def _one_builder(store: Store, project: Project) -> Any:

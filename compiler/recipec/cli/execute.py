@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recipec.cli.compile import Built, read_lock
+from recipec.cli.compile import read_lock
+from recipec.cli.state import Built
 from recipec.engines.engine import Engine
 from recipec.engines.job import Job, Mount
 from recipec.errors import (

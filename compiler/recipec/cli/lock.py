@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from recipec.cli.common import add_recipe
-from recipec.cli.compile import Built, as_locked, read_lock
+from recipec.cli.compile import as_locked, read_lock
 from recipec.cli.console import print_json, quiet_or_bars, say
 from recipec.cli.frontend import load
 from recipec.cli.project import Project, find_project
+from recipec.cli.state import Built
 from recipec.errors import OK, EnvironmentLacks, HashMismatch
 from recipec.pins.lockfile import ExpectedOutputs, Lock, to_json
 from recipec.store import Store, write_atomically

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from recipec.cli.common import add_build_options, add_recipe
-from recipec.cli.compile import Built, as_locked, read_lock
+from recipec.cli.compile import as_locked, read_lock
 from recipec.cli.console import print_json, quiet_or_bars, say
 from recipec.cli.lock import read_receipt
 from recipec.cli.project import find_project
+from recipec.cli.state import Built
 from recipec.errors import OK
 from recipec.store import Store
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recipec.cli.common import add_build_options, add_recipe
-from recipec.cli.compile import Built, as_locked, read_lock
+from recipec.cli.compile import as_locked, read_lock
 from recipec.cli.console import print_json, quiet_or_bars, say
 from recipec.cli.lock import read_receipt
 from recipec.cli.project import find_project
 from recipec.cli.run import ENGINES
+from recipec.cli.state import Built
 from recipec.errors import OK, EnvironmentLacks, HashMismatch
 from recipec.pins.lockfile import Lock
 from recipec.progress import Progress
