@@ -74,15 +74,22 @@ def test_the_committed_lock_gives_the_committed_image(project: Path, moved: bool
     assert (project / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
 
 
-def test_training_gives_the_committed_weights(project: Path, moved: bool) -> None:
+@pytest.fixture(scope="module")
+def trained(project: Path, moved: bool) -> Any:
+    """What the train stage says of itself."""
+    assert moved in {True, False}
+    return recipec(project, "run", "recipes/legal-t5.yaml", "--engine", "sandbox")
+
+
+def test_training_gives_the_committed_weights(trained: Any, moved: bool) -> None:
     outputs = committed().outputs
     assert outputs is not None
-    document = recipec(project, "run", "recipes/legal-t5.yaml", "--engine", "sandbox")
-    assert document["outputs"] == outputs.files
-    assert moved or document["run_id"] == outputs.run_id
-    assert moved or document["same_as_lock"] is True
+    assert trained["outputs"] == outputs.files
+    assert moved or trained["run_id"] == outputs.run_id
+    assert moved or trained["same_as_lock"] is True
 
 
+@pytest.mark.usefixtures("trained")
 def test_tuning_helps(project: Path) -> None:
     document = recipec(
         project, "run", "recipes/legal-t5.yaml", "--engine", "sandbox", "--stage", "evaluate"
