@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,13 +92,11 @@ def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]
     def run() -> None:
         command([*RECIPEC, "build", str(recipe)], environment=environment)
 
-    rates = iter(range(1, 100))
+    rates, original = iter(range(1, 100)), recipe.read_text()
 
     def edit() -> None:
-        text = recipe.read_text()
-        start = text.index("learning_rate: ")
-        end = text.index(",", start)
-        recipe.write_text(f"{text[:start]}learning_rate: {next(rates)}.0e-4{text[end:]}")
+        text = re.sub(r"learning_rate: [0-9.e-]+", f"learning_rate: {next(rates)}.0e-4", original)
+        recipe.write_text(text)
 
     cold = measure("recipec, cold", run, times=times, before=empty)
     noop = measure("recipec, nothing to do", run, times=7)
