@@ -175,7 +175,7 @@ def _buildkit(base: Path, wheels: list[Path], work: Path, host: str, times: int)
     rows = []
     for bytecode in (False, True):
         context = str(_dockerfile(work / "buildkit", wheels, bytecode=bytecode))
-        build = [docker, "build", "--quiet", "--tag", "bench", context]
+        build = [docker, "build", "--quiet", "--network", "none", "--tag", "bench", context]
         label = "BuildKit, bytecode" if bytecode else "BuildKit"
 
         def prune() -> None:

@@ -57,7 +57,9 @@ def command(
         check=False,
     )
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
+        raise SystemExit(
+            f"{' '.join(arguments)[:300]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        )
 
 
 def show(rows: Sequence[Measured], *, against: Measured) -> None:

@@ -7,8 +7,8 @@ import signal
 import pytest
 from hypothesis import settings
 
-# A background job is started with SIGINT ignored, and so is everything that it starts: then no shell
-# in a container can trap it. A handler of our own becomes the default in children.
+# A background job is started with SIGINT ignored, and so is everything that it starts: then no
+# shell in a container can trap it. A handler of our own becomes the default in children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a failure in CI is the failure on a desk. `--hypothesis-profile
