@@ -28,19 +28,20 @@ def main() -> int:
     built = compile_recipe(project, store=Store(), progress=Silent(), locked=True)
     folder = built.folder
     layers = [
-        (layer.kind, layer.name, size(layer.blob.size), layer.blob.digest[:19])
+        (layer.kind, _short(layer.name), size(layer.blob.size), layer.blob.digest[:19])
         for layer in built.image.layers
     ]
     print(table("layers", layers, head=("kind", "name", "size", "digest")))
     print()
-    metrics = read_metrics(folder / "evaluate")
-    names = sorted({name for group in metrics.values() for name in group})
-    rows = [[name, *(_number(group.get(name)) for group in metrics.values())] for name in names]
-    print(table("test metrics", rows, head=("", *metrics)))
+    for split, groups in read_metrics(folder / "evaluate").items():
+        order = sorted(groups, key=lambda name: groups[name].get("rougeL", 0.0))
+        names = sorted({name for group in groups.values() for name in group})
+        rows = [[name, *(_number(groups[who].get(name)) for who in order)] for name in names]
+        print(table(f"metrics on {split}", rows, head=("", *order)))
     print()
     receipt = read_receipt(built, "train") or {}
     weights = [
-        (path, digest[:19])
+        (path, digest)
         for path, digest in receipt.get("outputs", {}).items()
         if path.endswith(".safetensors")
     ]
@@ -63,6 +64,10 @@ def main() -> int:
     print(table("made", facts))
     lock = read_lock(project)
     return MISMATCH if same is False or lock is None else OK
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _number(value: object) -> str:

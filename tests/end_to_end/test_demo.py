@@ -150,7 +150,12 @@ def test_make_demo_as_an_ordinary_user_without_docker(
         for name, value in os.environ.items()
         if name not in {"RECIPEC_CACHE", "DOCKER_HOST", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL"}
     }
-    environment |= {"HOME": str(home), "PATH": "/usr/bin:/bin", "USER": "ordinary"}
+    environment |= {
+        "HOME": str(home),
+        "PATH": "/usr/bin:/bin",
+        "USER": "ordinary",
+        "LOGNAME": "ordinary",
+    }
     done = subprocess.run(
         command, cwd=clone, env=environment, capture_output=True, text=True, check=False
     )
