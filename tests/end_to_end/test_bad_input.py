@@ -23,7 +23,7 @@ def files_of(project: Project) -> set[Path]:
     return {path for path in project.root.rglob("*") if path.is_file()}
 
 
-def refused(project: Project, *said: str, command: str = "build") -> None:
+def assert_refused(project: Project, *said: str, command: str = "build") -> None:
     """The command stops with exit code 1, says this, and leaves the project as it was."""
     before = files_of(project)
     done = project.run(command, str(project.recipe), code=1)
@@ -42,18 +42,18 @@ def test_a_missing_recipe_names_its_neighbour(project: Project) -> None:
 
 def test_a_malformed_recipe(project: Project) -> None:
     project.recipe.write_text("name: tiny\n  task: x\n")
-    refused(project, "recipes/tiny.yaml:2:", "not valid YAML")
+    assert_refused(project, "recipes/tiny.yaml:2:", "not valid YAML")
 
 
 def test_an_unknown_key_and_a_wrong_type_come_together(project: Project) -> None:
     project.edit("batch_size: 8", "batch_sise: 8")
     project.edit("steps: 6", 'steps: "6"')
-    refused(project, "did you mean `batch_size`?", "`training.steps` is '6'", "2 errors")
+    assert_refused(project, "did you mean `batch_size`?", "`training.steps` is '6'", "2 errors")
 
 
 def test_an_impossible_cell_is_refused_by_name(project: Project) -> None:
     project.edit("type: lora, rank: 4", "type: prefix")
-    refused(project, "this version does not train summarization with prefix", command="check")
+    assert_refused(project, "this version does not train summarization with prefix", command="check")
 
 
 def test_a_model_of_the_wrong_family(project: Project) -> None:
@@ -61,12 +61,12 @@ def test_a_model_of_the_wrong_family(project: Project) -> None:
     plain = json.loads(config.read_bytes())
     plain |= {"model_type": "bert", "architectures": ["BertModel"], "is_encoder_decoder": False}
     config.write_text(json.dumps(plain))
-    refused(project, "recipes/tiny.yaml:8:", "an encoder-only model has no decoder")
+    assert_refused(project, "recipes/tiny.yaml:8:", "an encoder-only model has no decoder")
 
 
 def test_a_missing_data_file_points_at_its_line(project: Project) -> None:
     (project.root / "data/test.jsonl").unlink()
-    refused(project, "recipes/tiny.yaml:6:", "the test file is missing: data/test.jsonl")
+    assert_refused(project, "recipes/tiny.yaml:6:", "the test file is missing: data/test.jsonl")
 
 
 def test_a_row_without_the_field_and_a_row_that_is_not_json(project: Project) -> None:
@@ -75,12 +75,12 @@ def test_a_row_without_the_field_and_a_row_that_is_not_json(project: Project) ->
     lines[2] = '{"clause": "x"}'
     lines[4] = "{not json"
     train.write_text("\n".join(lines) + "\n")
-    refused(project, "data/train.jsonl:3:", "data/train.jsonl:5:", "summary", command="check")
+    assert_refused(project, "data/train.jsonl:3:", "data/train.jsonl:5:", "summary", command="check")
 
 
 def test_a_model_folder_without_a_config(project: Project) -> None:
     (project.root / "models/tiny-t5/config.json").unlink()
-    refused(project, "recipes/tiny.yaml:8:", "it has no config.json")
+    assert_refused(project, "recipes/tiny.yaml:8:", "it has no config.json")
 
 
 def test_no_lock_and_locked(project: Project) -> None:
