@@ -53,7 +53,9 @@ def test_an_unknown_key_and_a_wrong_type_come_together(project: Project) -> None
 
 def test_an_impossible_cell_is_refused_by_name(project: Project) -> None:
     project.edit("type: lora, rank: 4", "type: prefix")
-    assert_refused(project, "this version does not train summarization with prefix", command="check")
+    assert_refused(
+        project, "this version does not train summarization with prefix", command="check"
+    )
 
 
 def test_a_model_of_the_wrong_family(project: Project) -> None:
@@ -75,7 +77,9 @@ def test_a_row_without_the_field_and_a_row_that_is_not_json(project: Project) ->
     lines[2] = '{"clause": "x"}'
     lines[4] = "{not json"
     train.write_text("\n".join(lines) + "\n")
-    assert_refused(project, "data/train.jsonl:3:", "data/train.jsonl:5:", "summary", command="check")
+    assert_refused(
+        project, "data/train.jsonl:3:", "data/train.jsonl:5:", "summary", command="check"
+    )
 
 
 def test_a_model_folder_without_a_config(project: Project) -> None:
