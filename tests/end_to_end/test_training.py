@@ -404,7 +404,11 @@ def test_two_runs_do_not_share_a_folder(roots: Roots, tmp_path: Path) -> None:
     root = roots("gpt2", settings_of("gpt2", "lora", log_every=1))
     process = start(root, tmp_path / "out")
     wait_for(process, "step  1/20")
-    done = run("train", root, tmp_path / "out")
+    process.send_signal(signal.SIGSTOP)  # twenty small steps are soon over
+    try:
+        done = run("train", root, tmp_path / "out")
+    finally:
+        process.send_signal(signal.SIGCONT)
     assert done.returncode == 3
     assert done.stderr.startswith(f"error: another run is writing to {tmp_path / 'out'}\n")
     process.communicate()
