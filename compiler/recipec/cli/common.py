@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from recipec.errors import UsageError
-
 
 def add_recipe(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     """The recipe, or several."""
@@ -33,9 +31,3 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
-
-
-def one_of(condition: bool, message: str, hint: str) -> None:
-    """Raise UsageError unless the condition holds."""
-    if not condition:
-        raise UsageError(message, hint=hint)

@@ -12,7 +12,6 @@ from recipec.errors import OK, UsageError
 from recipec.store import write_atomically
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_COLUMNS = {"source": "source", "target": "target", "text": "text", "label": "label"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 def starter(name: str, task: str, model: str) -> str:
     """The text of a new recipe, every required key in it and the usual ones beside."""
     facts = support.tasks()[task]
-    fields = ", ".join(f"{field}: {_COLUMNS[field]}" for field in facts.fields)
+    fields = ", ".join(f"{field}: {field}" for field in facts.fields)
     return f"""\
 # yaml-language-server: $schema=../docs/recipe.schema.json
 recipe: v1
