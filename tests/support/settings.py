@@ -5,10 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from recipec.emit.script import emit_bundle
 from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile
-from recipec.plan.plan import Settings
+from recipec.plan.plan import (
+    EvaluationSettings,
+    HardwareSettings,
+    MethodSettings,
+    ModelSettings,
+    Settings,
+    TaskSettings,
+    TrainingSettings,
+)
 from recipec.store import digest_of_file
 
 PORTABLE = (
@@ -22,80 +31,99 @@ CLASS = "cpu-x86-64-v3-portable"
 SUMMARY = Settings(
     name="legal-t5",
     domain="legal",
-    task="summarization",
-    family="encoder-decoder",
-    model_type="t5",
-    model_source="path:models/tiny-t5",
-    model_commit=None,
-    model_license="CC0-1.0",
-    attention="sdpa",
-    dropout=None,
-    source_field="clause",
-    target_field="summary",
-    text_field="text",
-    label_field="label",
-    labels=(),
-    prefix="",
-    method="lora",
-    rank=8,
-    alpha=16,
-    adapter_dropout=0.05,
-    target_modules=("k", "o", "q", "v", "wi", "wo"),
-    epochs=5,
-    batch_size=8,
-    micro_batch_size=8,
-    accumulation=1,
-    steps_per_epoch=4,
-    total_steps=20,
-    warmup_steps=2,
-    learning_rate=1e-3,
-    schedule="cosine",
-    weight_decay=0.01,
-    max_grad_norm=1.0,
-    label_smoothing=0.0,
-    max_source_length=64,
-    max_target_length=32,
-    max_length=48,
-    seed=7,
-    log_every=5,
-    checkpoint_every=3,
-    evaluation_batch_size=8,
-    num_beams=1,
-    max_new_tokens=12,
-    metrics=("rouge1", "rouge2", "rougeL"),
-    gates_at_least=(),
-    gates_at_most=(),
+    task=TaskSettings(type="summarization", columns=(("source", "clause"), ("target", "summary"))),
+    model=ModelSettings(
+        family="encoder-decoder",
+        type="t5",
+        source="path:models/tiny-t5",
+        commit=None,
+        license="CC0-1.0",
+        attention="sdpa",
+    ),
+    method=MethodSettings(
+        type="lora",
+        rank=8,
+        alpha=16,
+        dropout=0.05,
+        target_modules=("k", "o", "q", "v", "wi", "wo"),
+    ),
+    training=TrainingSettings(
+        epochs=5,
+        batch_size=8,
+        micro_batch_size=8,
+        accumulation=1,
+        steps_per_epoch=4,
+        total_steps=20,
+        warmup_steps=2,
+        learning_rate=1e-3,
+        schedule="cosine",
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        label_smoothing=0.0,
+        max_source_length=64,
+        max_target_length=32,
+        max_length=48,
+        seed=7,
+        log_every=5,
+        checkpoint_every=3,
+    ),
+    evaluation=EvaluationSettings(
+        batch_size=8,
+        num_beams=1,
+        max_new_tokens=12,
+        metrics=("rouge1", "rouge2", "rougeL"),
+    ),
+    hardware=HardwareSettings(
+        threads=1,
+        world_size=1,
+        reproducibility="portable",
+        hardware_class=CLASS,
+        environment=PORTABLE,
+    ),
     train_rows=32,
     validation_rows=8,
     test_rows=8,
-    threads=1,
-    world_size=1,
-    reproducibility="portable",
-    hardware_class=CLASS,
-    environment=PORTABLE,
 )
 """A summarization recipe on a T5 with LoRA."""
 
-CAUSAL = dataclasses.replace(
+
+def vary(settings: Settings, **changes: Any) -> Settings:
+    """The settings with other values, named as SECTION__KEY: `vary(SUMMARY, training__seed=3)`."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        section, _, key = name.rpartition("__")
+        sections.setdefault(section, {})[key] = value
+    whole = sections.pop("", {})
+    changed = {
+        section: dataclasses.replace(getattr(settings, section), **values)
+        for section, values in sections.items()
+    }
+    return dataclasses.replace(settings, **whole, **changed)
+
+
+CAUSAL = vary(
     SUMMARY,
     name="legal-gpt2",
-    task="causal-lm",
-    family="decoder-only",
-    model_type="gpt2",
-    target_modules=("c_attn", "c_fc", "c_proj"),
-    metrics=("perplexity",),
+    task=TaskSettings(type="causal-lm", columns=(("text", "text"),)),
+    model__family="decoder-only",
+    model__type="gpt2",
+    method__target_modules=("c_attn", "c_fc", "c_proj"),
+    evaluation__metrics=("perplexity",),
 )
 """Continued pre-training of a GPT-2 with LoRA."""
 
-CLASSES = dataclasses.replace(
+CLASSES = vary(
     SUMMARY,
     name="ticket-bert",
-    task="sequence-classification",
-    family="encoder-only",
-    model_type="bert",
-    labels=("billing", "delivery", "login"),
-    target_modules=("dense", "key", "query", "value"),
-    metrics=("accuracy", "f1"),
+    task=TaskSettings(
+        type="sequence-classification",
+        columns=(("text", "text"), ("label", "label")),
+        labels=("billing", "delivery", "login"),
+    ),
+    model__family="encoder-only",
+    model__type="bert",
+    method__target_modules=("dense", "key", "query", "value"),
+    evaluation__metrics=("accuracy", "f1"),
 )
 """Classification with a BERT and LoRA."""
 
@@ -112,7 +140,7 @@ def lock_of(root: Path, settings: Settings) -> Lock:
         wheels=(),
         debs=(),
         model=Model(
-            source=settings.model_source,
+            source=settings.model.source,
             files=tuple(
                 ModelFile(
                     path=path.relative_to(root / "model").as_posix(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile
 from recipec.pins.models import family_of
 from recipec.plan.make import make_plan
 from recipec.recipe.check import check
+from recipec.recipe.given import given_values
 from recipec.recipe.read import read
 from recipec.recipe.schema import Recipe
 
@@ -102,7 +102,7 @@ def outcome(name: str) -> dict[str, bytes]:
     stages = dvc.stages(recipe.name, stage_paths(recipe))
     return {
         **made,
-        "values.json": (json.dumps(asdict(recipe), indent=2) + "\n").encode(),
+        "values.json": (json.dumps(given_values(recipe), indent=2) + "\n").encode(),
         "plan.txt": ("\n".join(lines) + "\n").encode(),
         "dvc.yaml": dvc.merge(None, stages, file="dvc.yaml"),
     }

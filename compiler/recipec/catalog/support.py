@@ -19,8 +19,18 @@ class TaskFacts:
     """What a task needs of a data row, and what it is measured by."""
 
     learns: str
-    fields: tuple[str, ...]
+    forms: tuple[tuple[str, ...], ...]
+    """The parts that a row must have, in the ways in which it may have them."""
+    optional: tuple[str, ...]
+    """Parts that a row has only if the recipe names their column."""
     metrics: tuple[str, ...]
+    knobs: tuple[str, ...]
+    """Dotted keys of the recipe that not every task has."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Every part that a row of this task can have."""
+        return tuple(part for form in self.forms for part in form) + self.optional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +73,11 @@ def tasks() -> dict[str, TaskFacts]:
     """Every task of the language, supported or not."""
     return {
         name: TaskFacts(
-            learns=row["learns"], fields=tuple(row["fields"]), metrics=tuple(row["metrics"])
+            learns=row["learns"],
+            forms=tuple(tuple(form) for form in row["forms"]),
+            optional=tuple(row.get("optional", ())),
+            metrics=tuple(row["metrics"]),
+            knobs=tuple(row["knobs"]),
         )
         for name, row in _support()["tasks"].items()
     }

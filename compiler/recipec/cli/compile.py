@@ -69,8 +69,8 @@ def compile_recipe(
             image=made.image,
             scripts={path: sha256(data) for path, data in made.files if path.endswith(".py")},
             facts={
-                "reproducibility": made.plan.settings.reproducibility,
-                "hardware_class": made.plan.settings.hardware_class,
+                "reproducibility": made.plan.settings.hardware.reproducibility,
+                "hardware_class": made.plan.settings.hardware.hardware_class,
                 "up_to_date": False,
             },
             seconds=time.perf_counter() - started,

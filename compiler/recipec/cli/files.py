@@ -52,7 +52,7 @@ def refuse_impossible(loaded: Loaded, model: ModelFacts) -> None:
 
 def _refuse_long(loaded: Loaded, model: ModelFacts) -> None:
     """Lengths beyond the model's positions would stop the training at its first long row."""
-    from recipec.plan.make import positions
+    from recipec.plan.model import positions
 
     longest, source = positions(model.config), loaded.recipe.architecture.model
     wrong = [

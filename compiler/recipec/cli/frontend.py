@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,9 @@ from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
 from recipec.errors import Diagnostic, RecipeError
 from recipec.recipe.document import Document, KeyPath
+from recipec.recipe.given import given_values
 from recipec.recipe.schema import Recipe
+from recipec.recipe.splits import splits_of
 from recipec.store import Store, canonical, sha256
 
 
@@ -70,8 +72,7 @@ def _known(record: object) -> Recipe | None:
 def input_paths(loaded: Loaded) -> list[Path]:
     """Files and folders of the project that the recipe reads: the data, the model's folder."""
     root, recipe = loaded.project.root, loaded.recipe
-    data = recipe.domain.data
-    paths = [root / path for path in (data.train, data.validation, data.test) if path is not None]
+    paths = [root / path for split in splits_of(recipe.domain.data) for path in split.paths]
     if recipe.architecture.model.startswith("path:"):
         folder = root / recipe.architecture.model.removeprefix("path:")
         paths += [folder, *sorted(folder.iterdir())]
@@ -79,9 +80,8 @@ def input_paths(loaded: Loaded) -> list[Path]:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """The digest of a recipe's values, given or default."""
-    # msgspec.to_builtins would leave out the defaults of a section that is partly written.
-    return sha256(canonical(asdict(recipe)))
+    """The digest of a recipe's values."""
+    return sha256(canonical(given_values(recipe)))
 
 
 def _unreadable(project: Project, error: OSError) -> RecipeError:
@@ -93,13 +93,13 @@ def _unreadable(project: Project, error: OSError) -> RecipeError:
 def _absent_files(loaded: Loaded) -> Iterator[tuple[KeyPath, str, str]]:
     """What the recipe names in the project and the project does not have."""
     root = loaded.project.root
-    data = loaded.recipe.domain.data
-    for split in ("train", "validation", "test"):
-        path = getattr(data, split)
-        if path is not None and not os.path.isfile(root / path):  # noqa: PTH113 - never raises
+    for split in splits_of(loaded.recipe.domain.data):
+        for path in split.paths:
+            if os.path.isfile(root / path):  # noqa: PTH113 - never raises
+                continue
             what = "is a folder" if os.path.isdir(root / path) else "is missing"  # noqa: PTH112
             hint = _similar(root, path) or f"paths are relative to {root}"
-            yield ("domain", "data", split), f"the {split} file {what}: {path}", hint
+            yield ("domain", "data", split.name), f"the {split.name} file {what}: {path}", hint
     model = loaded.recipe.architecture.model
     if model.startswith("path:"):
         folder = root / model.removeprefix("path:")

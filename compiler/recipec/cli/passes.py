@@ -63,7 +63,7 @@ def run_passes(
         lock,
         recipe=files,
         runtime=runtime_bundle(),
-        environment=plan.settings.environment,
+        environment=plan.settings.hardware.environment,
         sources=pinned.sources,
         store=store,
         jobs=jobs,
@@ -124,7 +124,7 @@ def lock_and_plan(
 
 def run_id(image: Image, files: Bundle, lock: Lock, plan: Plan) -> str:
     """The address of a run: equal addresses give equal bytes. Known before anything has run."""
-    settings = plan.settings
+    hardware = plan.settings.hardware
     return sha256(
         canonical(
             {
@@ -132,9 +132,9 @@ def run_id(image: Image, files: Bundle, lock: Lock, plan: Plan) -> str:
                 "scripts": {p: sha256(data) for p, data in files if p.endswith(".py")},
                 "model": {file.path: file.sha256 for file in lock.model.files},
                 "data": {file.split: file.sha256 for file in lock.data},
-                "hardware_class": hardware_class(settings.hardware_class),
-                "threads": settings.threads,
-                "world_size": settings.world_size,
+                "hardware_class": hardware_class(hardware.hardware_class),
+                "threads": hardware.threads,
+                "world_size": hardware.world_size,
             }
         )
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+from recipec.emit.methods import ADAPTERS
 from recipec.plan.plan import Settings
 
 PIPELINES = {
@@ -20,12 +21,12 @@ PIPELINES = {
 
 def front_matter(settings: Settings) -> str:
     """The block between `---` lines; JSON is YAML, so no string can end it early."""
-    scheme, _, rest = settings.model_source.partition(":")
+    scheme, _, rest = settings.model.source.partition(":")
     facts: dict[str, object] = {
-        "base_model": rest.partition("@")[0] if scheme == "hub" else settings.model_source,
-        "library_name": "peft" if settings.method == "lora" else "transformers",
-        "license": settings.model_license,
-        "pipeline_tag": PIPELINES[settings.task],
+        "base_model": rest.partition("@")[0] if scheme == "hub" else settings.model.source,
+        "library_name": "peft" if settings.method.type in ADAPTERS else "transformers",
+        "license": settings.model.license,
+        "pipeline_tag": PIPELINES[settings.task.type],
         "tags": ["recipec", *([settings.domain] if settings.domain else [])],
     }
     lines = [f"{key}: {json.dumps(value)}" for key, value in facts.items() if value is not None]

@@ -22,21 +22,21 @@ def run_json(settings: Settings, lock: Lock, files: Mapping[str, bytes]) -> byte
     plain = {
         "version": VERSION,
         "name": settings.name,
-        "reproducibility": settings.reproducibility,
-        "hardware_class": settings.hardware_class,
-        "threads": settings.threads,
-        "world_size": settings.world_size,
-        "environment": dict(settings.environment),
+        "reproducibility": settings.hardware.reproducibility,
+        "hardware_class": settings.hardware.hardware_class,
+        "threads": settings.hardware.threads,
+        "world_size": settings.hardware.world_size,
+        "environment": dict(settings.hardware.environment),
         "scripts": {"train": "recipe/train.py", "evaluate": "recipe/evaluate.py"},
         "inputs": _inputs(lock, files),
         "gates": {
-            "at_least": dict(settings.gates_at_least),
-            "at_most": dict(settings.gates_at_most),
+            "at_least": dict(settings.evaluation.at_least),
+            "at_most": dict(settings.evaluation.at_most),
         },
         "model": {
-            "source": settings.model_source,
-            "commit": settings.model_commit,
-            "license": settings.model_license,
+            "source": settings.model.source,
+            "commit": settings.model.commit,
+            "license": settings.model.license,
         },
     }
     return (json.dumps(plain, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")

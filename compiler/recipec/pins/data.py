@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipec.catalog import support
 from recipec.errors import Diagnostic, RecipeError
 from recipec.pins.lockfile import DataFile
+from recipec.recipe.columns import columns_of
 from recipec.recipe.schema import Recipe
+from recipec.recipe.splits import splits_of
 from recipec.store import Store, canonical, sha256
 
 MOST_DIAGNOSTICS = 20
@@ -43,13 +44,13 @@ class _Scan:
 
 def read_data(recipe: Recipe, *, project: Path, store: Store) -> DataFacts:
     """Check and pin the recipe's data files. Raises RecipeError with all that is wrong in them."""
-    wanted = support.tasks()[recipe.task.type].fields
-    columns = tuple(getattr(recipe.task.fields, name) or name for name in wanted)
-    label = columns[wanted.index("label")] if "label" in wanted else None
+    parts = columns_of(recipe)
+    columns = tuple(parts.values())
+    label = parts.get("label")
     files: list[DataFile] = []
     labels: dict[str, Mapping[str, int]] = {}
     wrong: list[Diagnostic] = []
-    for split, path in _splits(recipe):
+    for split, path in ((s.name, s.paths[0]) for s in splits_of(recipe.domain.data)):
         try:
             file, scan = _read_file(split, path, columns, label, project=project, store=store)
         except RecipeError as error:
@@ -62,12 +63,6 @@ def read_data(recipe: Recipe, *, project: Path, store: Store) -> DataFacts:
     if wrong:
         raise RecipeError(wrong)
     return DataFacts(files=tuple(files), labels=tuple(sorted(labels["train"])))
-
-
-def _splits(recipe: Recipe) -> list[tuple[str, str]]:
-    data = recipe.domain.data
-    named = (("train", data.train), ("validation", data.validation), ("test", data.test))
-    return [(split, path) for split, path in named if path is not None]
 
 
 def _read_file(

@@ -1,7 +1,7 @@
 """The plan: every number that training will use, each with its reason.
 
 Values only; `recipec.plan.make` computes them. Emitting reads `Settings` and adds nothing to it,
-so what `recipec plan` prints is what the script does.
+so what `recipec plan` prints is what the script does. Lengths are in tokens, intervals in steps.
 """
 
 from __future__ import annotations
@@ -24,38 +24,88 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the emitted scripts are filled with. Lengths are in tokens, intervals in steps."""
+class TaskSettings:
+    """What is learnt, from which columns."""
 
-    name: str
-    domain: str | None
-    # what is learnt, by what
-    task: str
+    type: str
+    """A task of the recipe; or `masked-lm`, `span-corruption`: what a corpus is read with."""
+    columns: tuple[tuple[str, str], ...]
+    """Part and column, such as ("source", "clause")."""
+    labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    class_weights: tuple[float, ...] = ()
+    """One for each label; empty for equal weights."""
+    prefix: str = ""
+    chat_template: str = ""
+    """`model` or a named one; empty for tasks without chats."""
+    train_on: str = "responses"
+    doc_stride: int = 0
+    source_language: str | None = None
+    target_language: str | None = None
+
+    def column(self, part: str) -> str:
+        """The column that plays a part; empty where none does."""
+        return dict(self.columns).get(part, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The model to tune, and how it computes."""
+
     family: str
-    model_type: str
+    type: str
     """`model_type` of the model's config.json, such as `t5`."""
-    model_source: str
+    source: str
     """As the recipe names it, such as `path:models/tiny-t5`."""
-    model_commit: str | None
-    model_license: str | None
+    commit: str | None
+    license: str | None
     attention: str
-    dropout: float | None
+    dtype: str = "float32"
+    dropout: float | None = None
     """None leaves the model's own."""
-    # fields of a data row
-    source_field: str
-    target_field: str
-    text_field: str
-    label_field: str
-    labels: tuple[str, ...]
-    prefix: str
-    # method
-    method: str
-    rank: int
-    alpha: int
-    adapter_dropout: float
-    target_modules: tuple[str, ...]
-    """Names of linear layers as peft matches them, sorted; empty for methods without adapters."""
-    # training
+    rope: tuple[str, float] | None = None
+    """Type and factor."""
+    positions: str | None = None
+    """`trained` or `frozen`; None leaves it to the method."""
+    experts: int = 0
+    """Experts of a layer; 0 for a dense model."""
+    router_loss: float = 0.0
+    train_gate: bool | None = None
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSettings:
+    """Which weights are trained, and how. What a method does not have keeps its default."""
+
+    type: str
+    rank: int = 0
+    ranks: tuple[tuple[str, int], ...] = ()
+    alpha: int = 0
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = ()
+    """Names of modules as peft matches them, sorted; empty: found in the module tree."""
+    feedforward_modules: tuple[str, ...] = ()
+    dora: bool = False
+    rslora: bool = False
+    lora_plus_ratio: float | None = None
+    quantization: str = ""
+    """`nf4`, `int8`, or empty."""
+    double_quantization: bool = False
+    placement: str = ""
+    reduction_factor: int = 0
+    virtual_tokens: int = 0
+    projection: bool = False
+    init_text: str = ""
+    also_train: tuple[str, ...] = ()
+    """`head`, `norms`, `embeddings`, `gates`, or regular expressions of parameter names."""
+    freeze: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The knobs of training."""
+
     epochs: int
     batch_size: int
     micro_batch_size: int
@@ -66,34 +116,81 @@ class Settings:
     warmup_steps: int
     learning_rate: float
     schedule: str
+    decay_steps: int = 0
+    """Of warmup-stable-decay: steps in which the rate falls at the end."""
+    power: float = 1.0
+    """Of the polynomial schedule."""
+    optimizer: str = "adamw"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
     weight_decay: float
     max_grad_norm: float
     label_smoothing: float
+    neftune_alpha: float | None = None
+    ema_decay: float | None = None
+    mixed_precision: str = "none"
+    packing: bool = False
     max_source_length: int
     max_target_length: int
     max_length: int
+    overlong: str = "cut"
+    max_lost: float = 0.1
     seed: int
     log_every: int
     checkpoint_every: int
-    # evaluation
-    evaluation_batch_size: int
+    evaluate_every: int = 0
+    """0: at every epoch's begin."""
+    patience: int = 0
+    """Evaluations without progress after which training ends; 0 never ends it."""
+    min_delta: float = 0.0
+    best_metric: str = "loss"
+    """The validation metric that early stopping and `keep` look at."""
+    keep: str = "last"
+    trackers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How the tuned model is measured."""
+
+    batch_size: int
     num_beams: int
     max_new_tokens: int
     metrics: tuple[str, ...]
-    """Beside the loss, which is always there: rouge1, rouge2, rougeL, accuracy, f1, perplexity."""
-    gates_at_least: tuple[tuple[str, float], ...]
-    gates_at_most: tuple[tuple[str, float], ...]
-    # splits: rows, 0 where the recipe has none
-    train_rows: int
-    validation_rows: int
-    test_rows: int
-    # where
+    """Beside the loss, which is always there."""
+    at_least: tuple[tuple[str, float], ...] = ()
+    at_most: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareSettings:
+    """What it runs on, and what pins its bytes."""
+
     threads: int
     world_size: int
     reproducibility: str
     hardware_class: str
     environment: tuple[tuple[str, str], ...]
     """Sorted variables that must be set before torch is imported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the emitted scripts are filled with."""
+
+    name: str
+    domain: str | None
+    task: TaskSettings
+    model: ModelSettings
+    method: MethodSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    hardware: HardwareSettings
+    # splits: rows, 0 where the recipe has none
+    train_rows: int
+    validation_rows: int
+    test_rows: int
 
 
 @dataclass(frozen=True, kw_only=True)

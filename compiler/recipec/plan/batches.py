@@ -1,0 +1,100 @@
+"""What the plan decides of batches, steps and lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipec.catalog import support
+from recipec.plan.ledger import Ledger
+from recipec.plan.model import positions
+from recipec.recipe.schema import Recipe
+
+_USUAL = {"max_source_length": 512, "max_target_length": 128, "max_length": 512}
+"""Tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Rows of a step, and how many steps there are."""
+
+    epochs: int
+    batch_size: int
+    micro_batch_size: int
+    accumulation: int
+    steps_per_epoch: int
+    total_steps: int
+
+
+def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
+    """The numbers of rows and steps, for `train_rows` rows."""
+    training = recipe.training
+    size = ledger.choose(
+        "training.batch_size",
+        training.batch_size,
+        training.micro_batch_size or 16,
+        "a common size; small enough for a laptop",
+        "rows",
+    )
+    micro = ledger.choose(
+        "training.micro_batch_size",
+        training.micro_batch_size,
+        size,
+        "one forward pass a step",
+        "rows",
+    )
+    per_epoch = ledger.note(
+        "training.steps_per_epoch",
+        math.ceil(train_rows / size),
+        f"{train_rows:,} rows in batches of {size}; the last may be smaller",
+        "steps",
+    )
+    if training.steps is not None:
+        total = ledger.note(
+            "training.steps", training.steps, "the recipe says so", "steps", "recipe"
+        )
+        epochs = math.ceil(total / per_epoch)
+        ledger.note("training.epochs", epochs, f"{total} steps begin the last of them", "epochs")
+    else:
+        epochs = ledger.choose(
+            "training.epochs", training.epochs, 3, "what fine-tuning usually takes", "epochs"
+        )
+        total = ledger.note(
+            "training.steps", epochs * per_epoch, f"{epochs} epochs of {per_epoch}", "steps"
+        )
+    return Batches(
+        epochs=epochs,
+        batch_size=size,
+        micro_batch_size=micro,
+        accumulation=ledger.note(
+            "training.accumulation", size // micro, "batch_size / micro_batch_size"
+        ),
+        steps_per_epoch=per_epoch,
+        total_steps=total,
+    )
+
+
+def plan_lengths(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
+    """max_length, max_source_length and max_target_length; 0 for those that the task lacks."""
+    longest = positions(config)
+    own = support.tasks()[recipe.task.type].knobs
+    return {
+        name: ledger.choose(
+            f"training.{name}",
+            getattr(recipe.training, name),
+            min(usual, longest),
+            _reason(usual, longest),
+            "tokens",
+        )
+        if f"training.{name}" in own
+        else 0
+        for name, usual in _USUAL.items()
+    }
+
+
+def _reason(usual: int, longest: int) -> str:
+    if longest < usual:
+        return f"the model has {longest} positions"
+    return "longer ones are cut; batches are padded only to their longest row"

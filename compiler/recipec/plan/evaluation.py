@@ -1,0 +1,71 @@
+"""What the plan decides of `evaluation`, `hardware` and `reproducibility`."""
+
+from __future__ import annotations
+
+from recipec.catalog import support
+from recipec.plan.determinism import environment_of, hardware_class_of
+from recipec.plan.ledger import Ledger
+from recipec.plan.plan import EvaluationSettings, HardwareSettings, TrainingSettings
+from recipec.recipe.schema import Recipe
+
+
+def plan_evaluation(
+    recipe: Recipe, training: TrainingSettings, ledger: Ledger
+) -> EvaluationSettings:
+    """The evaluation's settings."""
+    evaluation = recipe.evaluation
+    facts = support.tasks()[recipe.task.type]
+    generates = "evaluation.num_beams" in facts.knobs
+    return EvaluationSettings(
+        max_new_tokens=ledger.choose(
+            "evaluation.max_new_tokens",
+            evaluation.max_new_tokens,
+            training.max_target_length,
+            "as long as the longest target",
+            "tokens",
+        )
+        if generates
+        else 0,
+        metrics=tuple(
+            ledger.choose(
+                "evaluation.metrics",
+                evaluation.metrics,
+                [str(metric) for metric in facts.metrics],
+                f"the usual ones for {recipe.task.type}; the loss is always measured",
+            )
+        ),
+        batch_size=ledger.choose(
+            "evaluation.batch_size",
+            evaluation.batch_size,
+            min(2 * training.micro_batch_size, 64),
+            "no gradients: twice the rows of training fit",
+            "rows",
+        ),
+        num_beams=ledger.keep("evaluation", evaluation, "num_beams", "greedy, the fastest")
+        if generates
+        else evaluation.num_beams,
+        at_least=tuple(sorted(evaluation.at_least.items())),
+        at_most=tuple(sorted(evaluation.at_most.items())),
+    )
+
+
+def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
+    """The hardware's settings, and the variables that pin the bytes."""
+    threads = recipe.hardware.threads
+    mode = ledger.choose(
+        "reproducibility",
+        recipe.reproducibility,
+        "portable",
+        "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
+    )
+    return HardwareSettings(
+        reproducibility=mode,
+        threads=ledger.keep(
+            "hardware", recipe.hardware, "threads", "it changes the bytes, so it is pinned"
+        ),
+        world_size=1,
+        hardware_class=ledger.note(
+            "hardware.class", hardware_class_of(mode), "the same class gives the same bytes"
+        ),
+        environment=environment_of(mode, threads),
+    )

@@ -1,0 +1,76 @@
+"""What the plan decides of `architecture`: how the model computes, how long its inputs may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recipec.pins.lockfile import Lock
+from recipec.plan.ledger import Ledger
+from recipec.plan.plan import ModelSettings
+from recipec.recipe.schema import Recipe
+
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""Names under which configs keep the number of experts of a layer."""
+
+
+def plan_model(
+    recipe: Recipe,
+    lock: Lock,
+    ledger: Ledger,
+    *,
+    family: str,
+    model_type: str,
+    config: Mapping[str, Any],
+) -> ModelSettings:
+    """The model's settings; `config` is its config.json."""
+    architecture = recipe.architecture
+    rope = architecture.rope
+    experts = number_of_experts(config)
+    return ModelSettings(
+        family=family,
+        type=model_type,
+        source=architecture.model,
+        commit=lock.model.commit,
+        license=lock.model.license,
+        attention=ledger.choose(
+            "architecture.attention", architecture.attention, "sdpa", "exact, and fast on CPUs"
+        ),
+        dtype=ledger.choose(
+            "architecture.dtype", architecture.dtype, "float32", "every CPU computes in it"
+        ),
+        dropout=ledger.keep("architecture", architecture, "dropout", "the model's own"),
+        rope=None if rope is None else (rope.type, float(rope.factor)),
+        positions=architecture.positions,
+        experts=experts,
+        router_loss=_router_loss(recipe, config, ledger) if experts else 0.0,
+        train_gate=architecture.moe.train_gate,
+        gradient_checkpointing=architecture.gradient_checkpointing,
+    )
+
+
+def number_of_experts(config: Mapping[str, Any]) -> int:
+    """Experts of a layer; 0 for a dense model."""
+    found = [config[key] for key in EXPERTS if isinstance(config.get(key), int)]
+    return found[0] if found and found[0] > 1 else 0
+
+
+def _router_loss(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> float:
+    return float(
+        ledger.choose(
+            "architecture.moe.router_loss",
+            recipe.architecture.moe.router_loss,
+            float(config.get("router_aux_loss_coef") or 0.0),
+            "the model's own",
+        )
+    )
+
+
+def positions(config: Mapping[str, Any]) -> int:
+    """The longest input the model has positions for; T5's are relative, so it has no limit."""
+    if config.get("model_type") == "roberta":
+        return int(config.get("max_position_embeddings", 514)) - 2
+    for key in ("max_position_embeddings", "n_positions"):
+        if isinstance(config.get(key), int) and config.get("model_type") != "t5":
+            return int(config[key])
+    return 1 << 20

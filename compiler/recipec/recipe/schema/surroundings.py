@@ -1,0 +1,81 @@
+"""`evaluation`, `hardware` and `image` of a recipe: what stands around the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from recipec.recipe.schema.values import Count, Metric, Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How the tuned model is measured, and what it must reach."""
+
+    metrics: Annotated[
+        list[Metric] | None,
+        Meta(description="Metrics beside the loss; the task's usual ones if left out."),
+    ] = None
+    batch_size: Annotated[
+        Count | None, Meta(description="Rows per forward pass in evaluation.")
+    ] = None
+    num_beams: Annotated[
+        int, Meta(description="Beams of generation; 1 is greedy.", ge=1, le=64)
+    ] = 1
+    max_new_tokens: Annotated[
+        Count | None, Meta(description="Longest generated text, in tokens.")
+    ] = None
+    at_least: Annotated[
+        dict[str, float],
+        Meta(description="Gates: `evaluate` fails when a test metric is below its value."),
+    ] = field(default_factory=dict)
+    at_most: Annotated[
+        dict[str, float],
+        Meta(description="Gates: `evaluate` fails when a test metric is above its value."),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What it runs on."""
+
+    accelerator: Annotated[
+        Literal["cpu"], Meta(description="The device. This version trains on CPUs.")
+    ] = "cpu"
+    threads: Annotated[
+        int,
+        Meta(
+            description="CPU threads of one process. It changes the bytes, so it is in the run id.",
+            ge=1,
+            le=1024,
+        ),
+    ] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """What the image is made of."""
+
+    base: Annotated[
+        Literal["debian-12"], Meta(description="The base: Debian packages and their CPython.")
+    ] = "debian-12"
+    versions: Annotated[
+        dict[str, Text],
+        Meta(
+            description=(
+                "Versions to pin by package name, such as `transformers: 5.23.0`; a package that"
+                " the stack does not have is added."
+            )
+        ),
+    ] = field(default_factory=dict)
+    exclude_newer: Annotated[
+        Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?$")] | None,
+        Meta(
+            description=(
+                "Take no wheel uploaded after this date or time, such as 2026-11-01. Every index"
+                " used must tell upload times."
+            )
+        ),
+    ] = None

@@ -1,0 +1,58 @@
+"""The values that keys of a recipe may have: names of tasks and methods, bounded numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+TaskType = Literal[
+    "causal-lm",
+    "instruction",
+    "sequence-classification",
+    "token-classification",
+    "question-answering",
+    "summarization",
+    "translation",
+    "text-to-text",
+]
+MethodType = Literal["full", "layernorm", "lora", "qlora", "bottleneck", "prefix", "prompt", "ia3"]
+Attention = Literal[
+    "eager",
+    "sdpa",
+    "flex_attention",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_4",
+]
+Dtype = Literal["float32", "bfloat16", "float16"]
+Schedule = Literal[
+    "linear",
+    "cosine",
+    "constant",
+    "polynomial",
+    "inverse-sqrt",
+    "warmup-stable-decay",
+]
+Optimizer = Literal["adamw", "adamw-8bit", "adafactor", "sgd", "lion"]
+Reproducibility = Literal["portable", "bitwise", "seeded"]
+Metric = Literal[
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "bleu",
+    "chrf",
+    "accuracy",
+    "f1",
+    "precision",
+    "recall",
+    "exact_match",
+    "perplexity",
+]
+
+Text = Annotated[str, Meta(min_length=1)]
+Texts = Annotated[list[Text], Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Probability = Annotated[float, Meta(ge=0, lt=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
