@@ -57,6 +57,30 @@ def set_dropout(config: Any, probability: float) -> Any:
     return config
 
 
+def set_rope(config: Any, kind: str, factor: float) -> Any:
+    """The config with rotary positions scaled to a context `factor` times as long.
+
+    `kind` is transformers' name: linear, dynamic or yarn.
+    """
+    parameters = getattr(config, "rope_parameters", None)
+    if not isinstance(parameters, dict):
+        raise TrainingFailed(
+            f"a {config.model_type} model has no rotary positions to scale",
+            hint="leave architecture.rope out of the recipe",
+        )
+    longest = config.max_position_embeddings
+    scaled = {
+        "rope_type": kind,
+        "factor": factor,
+        "original_max_position_embeddings": longest,
+    }
+    nested = all(isinstance(value, dict) for value in parameters.values())
+    for part in parameters.values() if nested else [parameters]:
+        part.update(scaled)
+    config.max_position_embeddings = int(longest * factor)
+    return config
+
+
 def head_layers(model: Any, missing: Iterable[str]) -> list[str]:
     """Names of the layers that must be trained and saved whole beside an adapter.
 

@@ -15,6 +15,7 @@ from recipec.emit.bundle import Bundle
 from recipec.emit.card import front_matter
 from recipec.emit.literal import assignment, literal, markdown, prose
 from recipec.emit.methods import method_part
+from recipec.emit.model import model_part
 from recipec.emit.part import import_lines
 from recipec.emit.run_json import run_json
 from recipec.emit.tasks import task_part
@@ -39,7 +40,12 @@ def emit_bundle(settings: Settings, lock: Lock) -> Bundle:
 
 
 def _context(settings: Settings) -> dict[str, Any]:
-    parts = (task_part(settings), method_part(settings), training_part(settings))
+    parts = (
+        task_part(settings),
+        model_part(settings),
+        method_part(settings),
+        training_part(settings),
+    )
     words = {name: word for part in parts for name, word in part.words.items()}
     return {
         **{f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from recipec.emit.part import Part
 from recipec.plan.plan import Settings
@@ -18,17 +19,22 @@ class Kind:
     """transformers' class that makes the model with the task's head."""
     parts: tuple[str, ...]
     """Parts of a row that the script reads, in the order of its column constants."""
-    has_head: bool
-    """Whether a new layer is made for the task, which is trained whole whatever the method."""
+    head: Literal["", "labels", "span"] = ""
+    """A new layer that is made for the task and trained whole whatever the method: an output per
+    label, or a start and an end. Empty: the model's own head is the task's."""
     metrics: Callable[[Settings], list[str]]
     """Functions of recipec_runtime.metrics that `evaluate` in train.py calls."""
+
+    @property
+    def has_head(self) -> bool:
+        """Whether a new layer is made for the task."""
+        return bool(self.head)
 
 
 _TEXT_TO_TEXT = Kind(
     folder="text_to_text",
     model_class="AutoModelForSeq2SeqLM",
     parts=("source", "target"),
-    has_head=False,
     metrics=lambda _: ["rouge"],
 )
 KINDS = {
@@ -38,14 +44,13 @@ KINDS = {
         folder="causal_lm",
         model_class="AutoModelForCausalLM",
         parts=("text",),
-        has_head=False,
         metrics=lambda s: ["perplexity"] if "perplexity" in s.evaluation.metrics else [],
     ),
     "sequence-classification": Kind(
         folder="sequence_classification",
         model_class="AutoModelForSequenceClassification",
         parts=("text", "label"),
-        has_head=True,
+        head="labels",
         metrics=lambda _: ["classification"],
     ),
 }
@@ -55,15 +60,10 @@ KINDS = {
 def task_part(settings: Settings) -> Part:
     """The words and imports of the settings' task."""
     kind = KINDS[settings.task.type]
-    dropout = settings.model.dropout is not None
-    transformers = ["AutoTokenizer", kind.model_class]
-    if dropout or kind.has_head:
-        transformers.append("AutoConfig")
     constants = [part.upper() for part in kind.parts]
     return Part(
         words={
             "kind": kind.folder,
-            "has_head": kind.has_head,
             "row_fields": ", ".join(constants),
             "split": measured_split(settings),
             "beams_words": _beams_words(settings.evaluation.num_beams),
@@ -74,8 +74,7 @@ def task_part(settings: Settings) -> Part:
         train={
             "recipec_runtime.data": ["batches"],
             "recipec_runtime.metrics": kind.metrics(settings),
-            "recipec_runtime.modeling": ["apart", *(["set_dropout"] if dropout else [])],
-            "transformers": transformers,
+            "recipec_runtime.modeling": ["apart"],
         },
         evaluate=_evaluate_imports(settings, kind, constants),
     )

@@ -61,7 +61,7 @@ def load_base(folder):
         config=config,
         dtype=torch.float32,
         attn_implementation=ATTENTION,
-        ignore_mismatched_sizes=True,  # the files may hold a head for other classes
+        ignore_mismatched_sizes=True,  # the files may hold a head for another task
         output_loading_info=True,
     )
     model.missing = sorted(loading["missing_keys"])

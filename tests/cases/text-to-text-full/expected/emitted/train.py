@@ -52,7 +52,8 @@ def load_tokenizer(folder):
 
 def load_base(folder):
     """The model in 32-bit floats."""
-    config = set_dropout(AutoConfig.from_pretrained(folder), DROPOUT)
+    config = AutoConfig.from_pretrained(folder)
+    set_dropout(config, DROPOUT)
     return AutoModelForSeq2SeqLM.from_pretrained(
         folder,
         config=config,

@@ -1,0 +1,59 @@
+"""What the model adds to the scripts: how its folder becomes a model in memory."""
+
+from __future__ import annotations
+
+from recipec.emit.part import Part
+from recipec.emit.tasks import KINDS
+from recipec.plan.plan import Settings
+
+DTYPES = {"float32": "32-bit floats", "bfloat16": "bfloat16", "float16": "16-bit floats"}
+"""Types of weights in a sentence."""
+
+
+def model_part(settings: Settings) -> Part:
+    """The words and imports of the settings' model and of the task's head on it."""
+    model, kind = settings.model, KINDS[settings.task.type]
+    pads = kind.has_head and model.family == "decoder-only"
+    changes = {
+        "set_dropout": model.dropout is not None,
+        "set_rope": model.rope is not None,
+    }
+    needs_config = kind.has_head or any(changes.values())
+    return Part(
+        words={
+            "head": kind.head,
+            "has_head": kind.has_head,
+            "needs_config": needs_config,
+            "pads_with_end": pads,
+            "model_class": kind.model_class,
+            "problem_type": _problem_type(settings),
+            "base_words": _base_words(settings),
+            "balances_experts": model.experts > 0 and model.router_loss > 0,
+        },
+        train={
+            "recipec_runtime.experts": ["Routers"] if model.experts else [],
+            "recipec_runtime.modeling": [name for name, used in changes.items() if used],
+            "transformers": [
+                "AutoTokenizer",
+                kind.model_class,
+                *(["AutoConfig"] if needs_config else []),
+            ],
+        },
+    )
+
+
+def _problem_type(settings: Settings) -> str:
+    if settings.task.type != "sequence-classification":
+        return ""
+    many = settings.task.multi_label
+    return "multi_label_classification" if many else "single_label_classification"
+
+
+def _base_words(settings: Settings) -> str:
+    words = f"The model in {DTYPES[settings.model.dtype]}"
+    match KINDS[settings.task.type].head:
+        case "labels":
+            return f"{words}, with an output per class; what its files lack is made new."
+        case "span":
+            return f"{words}, with a start and an end for every token; what its files lack is new."
+    return f"{words}."
