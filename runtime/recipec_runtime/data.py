@@ -1,6 +1,7 @@
 """Rows, their order and their batches.
 
-In: JSON Lines files. Out: lists of rows with the named fields, and an order that is a pure
+In: JSON Lines files, as the compiler has checked or written them. Out: lists of rows with the named
+fields, and an order that is a pure
 function of seed and epoch. Nothing here draws from a random generator.
 """
 
@@ -12,40 +13,48 @@ import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from recipec_runtime import stop
 from recipec_runtime.errors import TrainingFailed
 
-Row = dict[str, str]
+Row = dict[str, Any]
+"""Value by field: a text, a list of texts (words, tags, labels), a chat, or a question's answers.
+
+A chat is a list of {"role": ..., "content": ...}; answers are {"text": [...], "answer_start":
+[...]}, in characters. The compiler has checked every one of them.
+"""
 T = TypeVar("T")
 
 
 def read_rows(path: Path, fields: Sequence[str]) -> list[Row]:
     """The `fields` of every row of a JSON Lines file. Raises TrainingFailed with file:line."""
     rows = []
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding="utf-8", newline="\n") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-                rows.append({field: _text(row[field]) for field in fields})
+                rows.append({field: _value(row[field]) for field in fields})
             except (ValueError, TypeError) as error:
                 message = f"{path.name}:{number}: not a row: {error}"
-                raise TrainingFailed(message, hint="one JSON object of texts a line") from error
+                raise TrainingFailed(message, hint="one JSON object a line") from error
             except KeyError as error:
                 message = f"{path.name}:{number}: the row has no field {error}"
                 raise TrainingFailed(message, hint="name the column under task.fields") from error
     return rows
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str):
+def _value(value: object) -> object:
+    """A field's value; a number or truth value that is a label becomes its JSON text."""
+    if isinstance(value, (str, dict)):
         return value
-    if isinstance(value, int):  # class numbers and true/false as labels
-        return str(value)
-    raise TypeError(f"a field holds {type(value).__name__}, not text")
+    if isinstance(value, list):
+        return [_value(item) for item in value]
+    if isinstance(value, int):
+        return json.dumps(value)
+    raise TypeError(f"a field holds {type(value).__name__}")
 
 
 @lru_cache(maxsize=2)  # a loop asks at every step

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from recipec_runtime import contract, files, inputs, outputs, pin, ranks
-from recipec_runtime.data import batches, epoch_order, read_rows
+from recipec_runtime.data import batches, epoch_order
 from recipec_runtime.errors import (
     EnvironmentLacks,
     GateFailed,
     HashMismatch,
-    TrainingFailed,
 )
 from recipec_runtime.history import History
 from recipec_runtime.progress import Progress, clock
@@ -52,18 +51,6 @@ def test_the_order_never_changes() -> None:
 
 def test_batches() -> None:
     assert [list(some) for some in batches(range(5), 2)] == [[0, 1], [2, 3], [4]]
-
-
-def test_rows(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    path.write_text('{"a": "x", "b": 1, "c": null}\n\n{"a": "\\u00fc", "b": true}\n')
-    assert read_rows(path, ["a", "b"]) == [{"a": "x", "b": "1"}, {"a": "\u00fc", "b": "True"}]
-    with pytest.raises(TrainingFailed) as missing:
-        read_rows(path, ["c"])
-    assert missing.value.message == "train.jsonl:1: not a row: a field holds NoneType, not text"
-    path.write_text('{"a": "x"}\n{"a"\n')
-    with pytest.raises(TrainingFailed, match=r"^train\.jsonl:2: not a row: "):
-        read_rows(path, ["a"])
 
 
 def test_a_history_goes_on_from_its_checkpoint_s_copy(tmp_path: Path) -> None:
