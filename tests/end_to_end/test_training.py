@@ -6,7 +6,6 @@ their tokenizers are trained on the spot; nothing is downloaded.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import random
@@ -24,16 +23,16 @@ import pytest
 from recipec.plan.plan import Settings
 from recipec_runtime import contract, pin
 from tests.support import models
-from tests.support.settings import CAUSAL, CLASSES, SUMMARY, outputs, place_recipe
+from tests.support.settings import CAUSAL, CLASSES, SUMMARY, outputs, place_recipe, vary
 
 PROJECT = Path(__file__).parents[2]
 LLAMA_LAYERS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 FAMILIES = {
     "t5": SUMMARY,
     "gpt2": CAUSAL,
-    "llama": dataclasses.replace(CAUSAL, model_type="llama", target_modules=LLAMA_LAYERS),
+    "llama": vary(CAUSAL, model__type="llama", method__target_modules=LLAMA_LAYERS),
     "bert": CLASSES,
-    "roberta": dataclasses.replace(CLASSES, model_type="roberta"),
+    "roberta": vary(CLASSES, model__type="roberta"),
 }
 CELLS = [
     pytest.param(family, method, marks=[pytest.mark.slow] if family in ("llama", "roberta") else [])
@@ -109,7 +108,7 @@ def trained(root: Path, output: Path, **more: Any) -> Mapping[str, str]:
 
 
 def settings_of(family: str, method: str, **more: Any) -> Settings:
-    return dataclasses.replace(FAMILIES[family], method=method, **more)
+    return vary(FAMILIES[family], method__type=method, **more)
 
 
 def read(path: Path) -> Any:
@@ -141,7 +140,7 @@ def test_every_cell_gives_the_same_bytes_twice(
 
     metrics = read(tmp_path / "a" / "metrics.json")
     before, after = metrics["validation"]["before"], metrics["validation"]["after"]
-    assert set(before) == {"loss", *settings_of(family, method).metrics}
+    assert set(before) == {"loss", *settings_of(family, method).evaluation.metrics}
     assert after["loss"] < before["loss"]
 
     receipt = read(tmp_path / "a" / "receipt.json")
@@ -182,7 +181,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> str:
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_killed_at_three_random_steps(method: str, roots: Roots, tmp_path: Path) -> None:
-    root = roots("t5", settings_of("t5", method, log_every=1))
+    root = roots("t5", settings_of("t5", method, training__log_every=1))
     wanted = trained(root, tmp_path / "a")
     for step in random.Random(method).sample(range(4, 20), 3):
         process = start(root, tmp_path / "b")
@@ -201,8 +200,10 @@ def test_killed_at_three_random_steps(method: str, roots: Roots, tmp_path: Path)
 def test_a_signal_stops_at_the_next_step(
     number: signal.Signals, code: int, roots: Roots, tmp_path: Path
 ) -> None:
-    settings = settings_of("t5", "lora", log_every=1, accumulation=2, micro_batch_size=4)
-    settings = dataclasses.replace(settings, checkpoint_every=1000)
+    settings = settings_of(
+        "t5", "lora", training__log_every=1, training__accumulation=2, training__micro_batch_size=4
+    )
+    settings = vary(settings, training__checkpoint_every=1000)
     root = roots("t5", settings)
     wanted = trained(root, tmp_path / "a")
     process = start(root, tmp_path / "b")
@@ -269,7 +270,7 @@ MORE_MOMENTS = (
 def test_killed_while_writing_measuring_and_saving(
     moments: tuple[str, ...], roots: Roots, tmp_path: Path
 ) -> None:
-    settings = settings_of("gpt2", "full", evaluation_batch_size=8)
+    settings = settings_of("gpt2", "full", evaluation__batch_size=8)
     root = roots("gpt2", settings)
     wanted = trained(root, tmp_path / "a")
     spec = contract.parse((root / "recipe" / "run.json").read_bytes())
@@ -284,12 +285,12 @@ def test_killed_while_writing_measuring_and_saving(
 
 
 def test_a_changed_recipe_ignores_the_checkpoint(roots: Roots, tmp_path: Path) -> None:
-    root = roots("gpt2", settings_of("gpt2", "full", log_every=1))
+    root = roots("gpt2", settings_of("gpt2", "full", training__log_every=1))
     process = start(root, tmp_path / "b")
     wait_for(process, "step  8/20")
     process.kill()
     process.wait()
-    changed = settings_of("gpt2", "full", log_every=1, learning_rate=5e-3)
+    changed = settings_of("gpt2", "full", training__log_every=1, training__learning_rate=5e-3)
     place_recipe(root, changed)
     done = run("train", root, tmp_path / "b")
     assert done.returncode == 0
@@ -323,7 +324,10 @@ def test_one_wrong_byte(name: str, roots: Roots, tmp_path: Path) -> None:
 
 def test_gates(roots: Roots, tmp_path: Path) -> None:
     settings = settings_of(
-        "bert", "full", gates_at_least=(("accuracy", 1.0),), gates_at_most=(("loss", 0.01),)
+        "bert",
+        "full",
+        evaluation__at_least=(("accuracy", 1.0),),
+        evaluation__at_most=(("loss", 0.01),),
     )
     root = roots("bert", settings)
     trained(root, tmp_path / "a")
@@ -353,7 +357,9 @@ def test_evaluate_refuses_a_changed_model(roots: Roots, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite(roots: Roots, tmp_path: Path) -> None:
-    root = roots("gpt2", settings_of("gpt2", "full", learning_rate=1e30, warmup_steps=0))
+    root = roots(
+        "gpt2", settings_of("gpt2", "full", training__learning_rate=1e30, training__warmup_steps=0)
+    )
     done = run("train", root, tmp_path / "out")
     assert done.returncode == 5
     assert "error: the loss is nan at step 2\n  hint: lower training.learning_rate" in done.stderr
@@ -401,7 +407,7 @@ def test_what_the_environment_lacks(roots: Roots, tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_share_a_folder(roots: Roots, tmp_path: Path) -> None:
-    root = roots("gpt2", settings_of("gpt2", "lora", log_every=1))
+    root = roots("gpt2", settings_of("gpt2", "lora", training__log_every=1))
     process = start(root, tmp_path / "out")
     wait_for(process, "step  1/20")
     process.send_signal(signal.SIGSTOP)  # twenty small steps are soon over

@@ -128,6 +128,10 @@ CLASSES = vary(
 """Classification with a BERT and LoRA."""
 
 
+EVERY = (SUMMARY, CAUSAL, CLASSES)
+"""A recipe of each kind of task, whose scripts are looked at in every way."""
+
+
 def lock_of(root: Path, settings: Settings) -> Lock:
     """A lock of the model and data files that lie under `root`, as the image has them."""
     model = sorted(path for path in (root / "model").rglob("*") if path.is_file())

@@ -23,6 +23,7 @@ from recipec.recipe.check import check
 from recipec.recipe.given import given_values
 from recipec.recipe.read import read
 from recipec.recipe.schema import Recipe
+from recipec.recipe.splits import splits_of
 
 CASES = Path(__file__).parents[1] / "cases"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/recipe.yaml"))
@@ -41,8 +42,6 @@ def digest(number: int) -> str:
 
 def lock_of(recipe: Recipe) -> Lock:
     """A lock as the passes before the plan would have made it, with digests made up."""
-    data = recipe.domain.data
-    named = {"train": data.train, "validation": data.validation, "test": data.test}
     return Lock(
         recipe="recipes/case.yaml",
         recipe_digest=digest(1),
@@ -56,19 +55,24 @@ def lock_of(recipe: Recipe) -> Lock:
             files=(ModelFile(path="config.json", sha256=digest(2), size=100),),
         ),
         data=tuple(
-            DataFile(split=split, path=path, sha256=digest(3 + n), size=1, rows=ROWS[split])
-            for n, (split, path) in enumerate(named.items())
-            if path is not None
+            DataFile(
+                split=split.name,
+                path=f"data/{split.name}.jsonl" if split.share else split.paths[0],
+                sha256=digest(3 + ["train", "validation", "test"].index(split.name)),
+                size=1,
+                rows=ROWS[split.name],
+            )
+            for split in splits_of(recipe.domain.data)
         ),
         labels=("billing", "delivery") if recipe.task.type == "sequence-classification" else (),
     )
 
 
 def stage_paths(recipe: Recipe) -> dvc.StagePaths:
-    data = recipe.domain.data
+    paths = {split.name: split.paths for split in splits_of(recipe.domain.data)}
     model = recipe.architecture.model.removeprefix("path:")
-    trained_on = [path for path in (data.train, data.validation) if path is not None]
-    measured_on = [path for path in (data.test or data.validation,) if path is not None]
+    trained_on = [*paths["train"], *paths.get("validation", ())]
+    measured_on = [*paths.get("test", paths.get("validation", ()))]
     return dvc.StagePaths(
         recipe="recipes/case.yaml",
         lock="recipes/case.lock.json",

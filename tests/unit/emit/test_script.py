@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import itertools
 import json
 import subprocess
@@ -17,7 +16,7 @@ from recipec.emit.bundle import Bundle
 from recipec.emit.script import emit_bundle
 from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile
 from recipec.plan.plan import Settings
-from tests.support.settings import CAUSAL, CLASSES, SUMMARY
+from tests.support.settings import CAUSAL, EVERY, SUMMARY, vary
 
 PROJECT = Path(__file__).parents[3]
 HOSTILE = '"); import os; os.system("x") #'
@@ -39,9 +38,8 @@ LOCK = Lock(
     ),
 )
 STRINGS = (
-    *("name", "domain", "model_type", "model_source", "model_commit", "model_license"),
-    *("attention", "source_field", "target_field", "text_field", "label_field", "prefix"),
-    *("reproducibility", "hardware_class"),
+    *("name", "domain", "model__type", "model__source", "model__commit", "model__license"),
+    *("model__attention", "task__prefix", "hardware__reproducibility", "hardware__hardware_class"),
 )
 NASTY = (
     HOSTILE,
@@ -57,8 +55,8 @@ NASTY = (
 
 def everywhere(settings: Settings, text: str, **more: Any) -> Settings:
     """The settings with one text in every field that holds a free one."""
-    fields: dict[str, Any] = {**dict.fromkeys(STRINGS, text), **more}
-    return dataclasses.replace(settings, **fields)
+    columns = tuple((part, text) for part, _ in settings.task.columns)
+    return vary(settings, **{**dict.fromkeys(STRINGS, text), "task__columns": columns, **more})
 
 
 def bundle(settings: Settings) -> Bundle:
@@ -68,33 +66,35 @@ def bundle(settings: Settings) -> Bundle:
 def variants() -> list[Settings]:
     """Every cell with every switch that a template looks at, both ways."""
     found = []
-    for base, method in itertools.product((SUMMARY, CAUSAL, CLASSES), ("full", "lora")):
-        plain = dataclasses.replace(base, method=method)
+    for base, method in itertools.product(EVERY, ("full", "lora")):
+        plain = vary(base, method__type=method)
         found.append(plain)
-        found += [dataclasses.replace(plain, schedule=s) for s in ("linear", "constant")]
+        found += [vary(plain, training__schedule=s) for s in ("linear", "constant")]
         found.append(
-            dataclasses.replace(
+            vary(
                 plain,
-                accumulation=4,
-                micro_batch_size=2,
-                label_smoothing=0.1,
-                dropout=0.2,
-                warmup_steps=0,
-                max_grad_norm=0.0,
-                num_beams=4,
-                metrics=(),
+                training__accumulation=4,
+                training__micro_batch_size=2,
+                training__label_smoothing=0.1,
+                model__dropout=0.2,
+                training__warmup_steps=0,
+                training__max_grad_norm=0.0,
+                evaluation__num_beams=4,
+                evaluation__metrics=(),
                 validation_rows=0,
                 test_rows=0,
-                prefix="summarize: ",
-                model_source="hub:google-t5/t5-small@" + "0" * 40,
-                model_commit="0" * 40,
+                task__prefix="summarize: ",
+                model__source="hub:google-t5/t5-small@" + "0" * 40,
+                model__commit="0" * 40,
             )
         )
-        found.append(dataclasses.replace(plain, schedule="linear", warmup_steps=0, test_rows=0))
+        found.append(
+            vary(plain, training__schedule="linear", training__warmup_steps=0, test_rows=0)
+        )
         many = tuple(f"class number {n}" for n in range(60))
-        found.append(dataclasses.replace(plain, labels=many, target_modules=many))
-        found += [everywhere(plain, text, labels=(text, "other")) for text in NASTY]
-    found.append(dataclasses.replace(SUMMARY, task="text-to-text"))
+        found.append(vary(plain, task__labels=many, method__target_modules=many))
+        found += [everywhere(plain, text, task__labels=(text, "other")) for text in NASTY]
+    found.append(vary(SUMMARY, task__type="text-to-text"))
     return found
 
 
@@ -122,10 +122,10 @@ def test_ruff_has_nothing_to_say(tmp_path: Path) -> None:
     assert lint.returncode == 0, lint.stdout + lint.stderr
 
 
-@pytest.mark.parametrize("base", [SUMMARY, CAUSAL, CLASSES], ids=lambda s: s.task)
+@pytest.mark.parametrize("base", EVERY, ids=lambda s: s.task.type)
 def test_no_line_is_long_without_a_long_string(base: Settings) -> None:
     for settings in variants():
-        long = any(len(str(getattr(settings, name))) > 60 for name in STRINGS)
+        long = len(settings.name) > 60  # as `everywhere` makes it
         for name in ("train.py", "evaluate.py"):
             lines = bundle(settings)[name].decode("ascii").splitlines()
             assert len(lines) < 350
@@ -134,20 +134,19 @@ def test_no_line_is_long_without_a_long_string(base: Settings) -> None:
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
-@pytest.mark.parametrize("base", [SUMMARY, CAUSAL, CLASSES], ids=lambda s: s.task)
+@pytest.mark.parametrize("base", EVERY, ids=lambda s: s.task.type)
 def test_hostile_strings_end_as_data(base: Settings, text: str) -> None:
     """The script's code is the same but for the strings: nothing of them became code."""
-    hostile = everywhere(base, text, labels=(text, "b"), target_modules=(text,))
-    friend = everywhere(base, "word", labels=("a", "b"), target_modules=("a",))
+    hostile = everywhere(base, text, task__labels=(text, "b"), method__target_modules=(text,))
+    friend = everywhere(base, "word", task__labels=("a", "b"), method__target_modules=("a",))
     for name in ("train.py", "evaluate.py"):
         wild = ast.parse(bundle(hostile)[name])
         tame = ast.parse(bundle(friend)[name])
         assert _shape(wild) == _shape(tame)
     knobs = _knobs(bundle(hostile)["train.py"])
-    column = "SOURCE" if base is SUMMARY else "TEXT"
-    assert knobs[column] == text
+    assert knobs[base.task.columns[0][0].upper()] == text
     assert knobs["TARGET_MODULES"] == [text]
-    if base is CLASSES:
+    if "LABELS" in knobs:
         assert knobs["LABELS"] == [text, "b"]
 
 
@@ -184,17 +183,14 @@ def test_the_knobs_are_the_settings() -> None:
 
 
 def test_a_script_shows_only_what_its_recipe_needs() -> None:
-    full = bundle(dataclasses.replace(CAUSAL, method="full"))["train.py"].decode()
+    full = bundle(vary(CAUSAL, method__type="full"))["train.py"].decode()
     for word in ("peft", "lora", "SOURCE", "LABELS", "generate", "MICRO_BATCH", "smoothing"):
         assert word not in full
-    assert (
-        "validation"
-        not in bundle(dataclasses.replace(SUMMARY, validation_rows=0))["train.py"].decode()
-    )
+    assert "validation" not in bundle(vary(SUMMARY, validation_rows=0))["train.py"].decode()
 
 
 def test_run_json() -> None:
-    emitted = bundle(dataclasses.replace(SUMMARY, gates_at_least=(("rougeL", 0.4),)))
+    emitted = bundle(vary(SUMMARY, evaluation__at_least=(("rougeL", 0.4),)))
     plain = json.loads(emitted["run.json"])
     assert [entry["path"] for entry in plain["inputs"]] == [
         "data/test.jsonl",
@@ -227,14 +223,12 @@ def test_the_model_card() -> None:
         'tags: ["recipec", "legal"]\n'
         "---\n\n# legal-t5\n\n"
     )
-    hostile = bundle(dataclasses.replace(SUMMARY, domain="<script>|```\n# x"))["README.md"].decode()
+    hostile = bundle(vary(SUMMARY, domain="<script>|```\n# x"))["README.md"].decode()
     assert "in the domain \\<script\\>\\|\\`\\`\\` \\# x with" in hostile
 
 
 def test_an_adapter_of_a_hub_model_names_it() -> None:
-    hub = dataclasses.replace(
-        SUMMARY, model_source="hub:google-t5/t5-small@abc", model_commit="abc"
-    )
+    hub = vary(SUMMARY, model__source="hub:google-t5/t5-small@abc", model__commit="abc")
     script = bundle(hub)["train.py"].decode()
     assert 'BASE_MODEL = "google-t5/t5-small"' in script
     assert 'config.revision = "abc"' in script

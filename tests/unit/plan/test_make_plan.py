@@ -77,24 +77,32 @@ def decision(made: Plan, key: str) -> Decision:
 
 def test_the_defaults_of_a_recipe_that_leaves_everything_open() -> None:
     settings = plan().settings
-    assert (settings.method, settings.rank, settings.alpha) == ("lora", 16, 32)
-    assert settings.target_modules == ("k", "o", "q", "v", "wi", "wi_0", "wi_1", "wo")
-    assert (settings.batch_size, settings.micro_batch_size, settings.accumulation) == (16, 16, 1)
-    assert (settings.epochs, settings.steps_per_epoch, settings.total_steps) == (3, 7, 21)
-    assert (settings.learning_rate, settings.warmup_steps) == (3e-4, 2)
-    assert (settings.max_source_length, settings.max_target_length) == (512, 128)
-    assert settings.max_new_tokens == 128
-    assert settings.metrics == ("rouge1", "rouge2", "rougeL")
-    assert (settings.source_field, settings.target_field) == ("source", "target")
-    assert (settings.text_field, settings.label_field) == ("", "")
-    assert settings.reproducibility == "portable"
+    assert (settings.method.type, settings.method.rank, settings.method.alpha) == ("lora", 16, 32)
+    assert settings.method.target_modules == ("k", "o", "q", "v", "wi", "wi_0", "wi_1", "wo")
+    assert (
+        settings.training.batch_size,
+        settings.training.micro_batch_size,
+        settings.training.accumulation,
+    ) == (16, 16, 1)
+    assert (
+        settings.training.epochs,
+        settings.training.steps_per_epoch,
+        settings.training.total_steps,
+    ) == (3, 7, 21)
+    assert (settings.training.learning_rate, settings.training.warmup_steps) == (3e-4, 2)
+    assert (settings.training.max_source_length, settings.training.max_target_length) == (512, 128)
+    assert settings.evaluation.max_new_tokens == 128
+    assert settings.evaluation.metrics == ("rouge1", "rouge2", "rougeL")
+    assert (settings.task.column("source"), settings.task.column("target")) == ("source", "target")
+    assert (settings.task.column("text"), settings.task.column("label")) == ("", "")
+    assert settings.hardware.reproducibility == "portable"
     assert (settings.train_rows, settings.validation_rows, settings.test_rows) == (100, 0, 10)
 
 
 def test_what_the_recipe_says_is_taken_and_named_as_its_own() -> None:
     made = plan(recipe(training={"learning_rate": 1, "seed": 7, "epochs": 2}, method={"rank": 4}))
-    assert made.settings.learning_rate == 1.0
-    assert isinstance(made.settings.learning_rate, float)
+    assert made.settings.training.learning_rate == 1.0
+    assert isinstance(made.settings.training.learning_rate, float)
     for key in ("training.learning_rate", "training.seed", "training.epochs", "method.rank"):
         assert decision(made, key).origin == "recipe", key
         assert decision(made, key).reason == "the recipe says so", key
@@ -133,9 +141,9 @@ def test_every_open_value_of_a_section_is_decided(task: str) -> None:
 
 def test_full_fine_tuning_has_no_adapter_and_a_lower_rate() -> None:
     settings = plan(recipe(method={"type": "full"})).settings
-    assert (settings.rank, settings.alpha, settings.adapter_dropout) == (0, 0, 0.0)
-    assert settings.target_modules == ()
-    assert settings.learning_rate == 5e-5
+    assert (settings.method.rank, settings.method.alpha, settings.method.dropout) == (0, 0, 0.0)
+    assert settings.method.target_modules == ()
+    assert settings.training.learning_rate == 5e-5
 
 
 def test_the_reasons_as_users_read_them() -> None:
@@ -161,12 +169,16 @@ def test_the_reasons_as_users_read_them() -> None:
 )
 def test_batches(training: dict[str, int], expected: tuple[int, int, int]) -> None:
     settings = plan(recipe(training=training)).settings
-    assert (settings.batch_size, settings.micro_batch_size, settings.accumulation) == expected
+    assert (
+        settings.training.batch_size,
+        settings.training.micro_batch_size,
+        settings.training.accumulation,
+    ) == expected
 
 
 def test_steps_instead_of_epochs() -> None:
     made = plan(recipe(training={"steps": 15}))
-    assert (made.settings.total_steps, made.settings.epochs) == (15, 3)
+    assert (made.settings.training.total_steps, made.settings.training.epochs) == (15, 3)
     assert decision(made, "training.steps").origin == "recipe"
     assert decision(made, "training.epochs").reason == "15 steps begin the last of them"
 
@@ -176,7 +188,7 @@ def test_steps_instead_of_epochs() -> None:
 )
 def test_warmup(ratio: float, steps: int, warmup: int) -> None:
     training = {"warmup_ratio": ratio, "steps": steps}
-    assert plan(recipe(training=training)).settings.warmup_steps == warmup
+    assert plan(recipe(training=training)).settings.training.warmup_steps == warmup
 
 
 @pytest.mark.parametrize(
@@ -194,29 +206,32 @@ def test_a_text_is_no_longer_than_the_model_has_positions(
     config: dict[str, Any], longest: int
 ) -> None:
     made = plan(recipe("causal-lm"), family="decoder-only", config=config)
-    assert made.settings.max_length == longest
-    assert (made.settings.max_source_length, made.settings.max_new_tokens) == (0, 0)
+    assert made.settings.training.max_length == longest
+    assert (made.settings.training.max_source_length, made.settings.evaluation.max_new_tokens) == (
+        0,
+        0,
+    )
     if longest < 512:
         reason = f"the model has {longest} positions"
         assert decision(made, "training.max_length").reason == reason
 
 
 def test_new_tokens_follow_the_longest_target() -> None:
-    assert plan(recipe(training={"max_target_length": 40})).settings.max_new_tokens == 40
-    assert plan(recipe(evaluation={"max_new_tokens": 9})).settings.max_new_tokens == 9
+    assert plan(recipe(training={"max_target_length": 40})).settings.evaluation.max_new_tokens == 40
+    assert plan(recipe(evaluation={"max_new_tokens": 9})).settings.evaluation.max_new_tokens == 9
 
 
 def test_gates_are_sorted() -> None:
     gates = {"rougeL": 0.4, "rouge1": 0.5}
     settings = plan(recipe(evaluation={"at_least": gates, "at_most": {"loss": 2}})).settings
-    assert settings.gates_at_least == (("rouge1", 0.5), ("rougeL", 0.4))
-    assert settings.gates_at_most == (("loss", 2.0),)
+    assert settings.evaluation.at_least == (("rouge1", 0.5), ("rougeL", 0.4))
+    assert settings.evaluation.at_most == (("loss", 2.0),)
 
 
 def test_labels_and_licence_come_from_the_lock() -> None:
     settings = plan(recipe("sequence-classification"), family="encoder-only").settings
-    assert settings.labels == ("no", "yes")
-    assert settings.model_license == "MIT"
+    assert settings.task.labels == ("no", "yes")
+    assert settings.model.license == "MIT"
 
 
 @given(
@@ -228,12 +243,18 @@ def test_labels_and_licence_come_from_the_lock() -> None:
 def test_the_numbers_hang_together(rows: int, batch: int, epochs: int, share: float) -> None:
     training = {"batch_size": batch, "epochs": epochs, "warmup_ratio": share}
     settings = plan(recipe(training=training), rows=rows).settings
-    assert settings.steps_per_epoch == math.ceil(rows / batch)
-    assert settings.total_steps == settings.epochs * settings.steps_per_epoch
-    assert 0 <= settings.warmup_steps <= settings.total_steps
-    assert settings.log_every >= 1
-    assert 1 <= settings.checkpoint_every <= 500
-    assert settings.micro_batch_size * settings.accumulation == settings.batch_size
+    assert settings.training.steps_per_epoch == math.ceil(rows / batch)
+    assert (
+        settings.training.total_steps
+        == settings.training.epochs * settings.training.steps_per_epoch
+    )
+    assert 0 <= settings.training.warmup_steps <= settings.training.total_steps
+    assert settings.training.log_every >= 1
+    assert 1 <= settings.training.checkpoint_every <= 500
+    assert (
+        settings.training.micro_batch_size * settings.training.accumulation
+        == settings.training.batch_size
+    )
     assert plan(recipe(training=training), rows=rows) == plan(recipe(training=training), rows=rows)
 
 
@@ -264,6 +285,6 @@ def test_other_modes_leave_the_cpu_as_it_is(mode: str) -> None:
 def test_the_plan_carries_mode_class_and_environment_together() -> None:
     for mode in ("portable", "bitwise", "seeded"):
         settings = plan(recipe(reproducibility=mode, hardware={"threads": 4})).settings
-        assert settings.hardware_class == hardware_class_of(mode)
-        assert settings.environment == environment_of(mode, 4)
+        assert settings.hardware.hardware_class == hardware_class_of(mode)
+        assert settings.hardware.environment == environment_of(mode, 4)
     assert hardware_class_of("portable") == "cpu-x86-64-v3-portable"

@@ -79,13 +79,19 @@ def test_two_fields_of_one_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knob", "value"), [("rank", 8), ("alpha", 8), ("dropout", 0.1), ("target_modules", ["q"])]
+    ("knob", "value", "owners"),
+    [
+        ("rank", 8, "lora, qlora"),
+        ("alpha", 8, "lora, qlora"),
+        ("dropout", 0.1, "lora, qlora, bottleneck"),
+        ("target_modules", ["q"], "lora, qlora, ia3"),
+    ],
 )
-def test_a_knob_of_another_method(knob: str, value: object) -> None:
+def test_a_knob_of_another_method(knob: str, value: object, owners: str) -> None:
     assert only(method={"type": "full", knob: value}) == (
         f"method.{knob}",
         f"`method.{knob}` does nothing with method full",
-        "remove it, or choose one of: lora, qlora",
+        f"remove it, or choose one of: {owners}",
     )
     assert broken(method={"type": "lora", knob: value}) == []
 
@@ -107,16 +113,22 @@ def test_a_knob_of_another_method(knob: str, value: object) -> None:
             "evaluation",
             "num_beams",
             4,
-            "remove it: nothing is generated for this task",
+            "it is for summarization, text-to-text, translation",
         ),
         (
             "sequence-classification",
             "evaluation",
             "max_new_tokens",
             4,
-            "remove it: nothing is generated for this task",
+            "it is for summarization, text-to-text, translation",
         ),
-        ("causal-lm", "task", "prefix", "x: ", "remove it: only tasks with a source have a prefix"),
+        (
+            "causal-lm",
+            "task",
+            "prefix",
+            "x: ",
+            "it is for summarization, text-to-text, translation",
+        ),
     ],
 )
 def test_a_key_that_does_nothing(
