@@ -36,6 +36,7 @@ class Loop:
         self._total, self._log_every, self._checkpoint_every = steps, log_every, checkpoint_every
         self._history = History(run.output)
         self._window: list[float] = []
+        self._experts: list[list[float]] = []
         self._start = self._resume()
         self._saved: int | None = self._start if self._start else None
         self._progress = Progress(steps, self._start)
@@ -48,6 +49,7 @@ class Loop:
             self._history.start(state["loop"]["history"])
             checkpoint.restore(state, self._model, self._optimizer)
             self._window = list(state["loop"]["window"])
+            self._experts = list(state["loop"]["experts"])
             return int(state["loop"]["step"])
         self._history.start()
         return 0
@@ -69,7 +71,12 @@ class Loop:
         """Save a checkpoint from which a run goes on with `step`."""
         if step == self._saved or step == 0:
             return
-        state = {"step": step, "window": list(self._window), "history": self._history.text}
+        state = {
+            "step": step,
+            "window": list(self._window),
+            "experts": list(self._experts),
+            "history": self._history.text,
+        }
         checkpoint.save(
             self._run.output,
             fingerprint=self._run.fingerprint,
@@ -97,15 +104,27 @@ class Loop:
         self._window.append(loss)
         due = done % self._log_every == 0 or done == self._total
         if due:
-            row = {
+            row: dict[str, Any] = {
                 "step": done,
                 "loss": math.fsum(self._window) / len(self._window),
                 "learning_rate": learning_rate,
                 "grad_norm": grad_norm,
             }
-            self._history.add({k: float(f"{v:.7g}") if v != done else v for k, v in row.items()})
-            self._window = []
+            row = {k: float(f"{v:.7g}") if v != done else v for k, v in row.items()}
+            if self._experts:
+                row["experts"] = self._mean_shares()
+            self._history.add(row)
+            self._window, self._experts = [], []
         self._progress.step(done, loss, examples, line=due)
+
+    def note_experts(self, shares: list[float]) -> None:
+        """Share of the step's tokens that each expert got; the history's next row has the mean."""
+        self._experts.append(shares)
+
+    def _mean_shares(self) -> dict[str, float]:
+        columns = zip(*self._experts, strict=True)
+        means = (math.fsum(column) / len(self._experts) for column in columns)
+        return rounded({str(expert): mean for expert, mean in enumerate(means)})
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Put validation metrics of the weights before step `step` into the history."""

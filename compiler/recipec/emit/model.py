@@ -28,7 +28,8 @@ def model_part(settings: Settings) -> Part:
             "model_class": kind.model_class,
             "problem_type": _problem_type(settings),
             "base_words": _base_words(settings),
-            "balances_experts": model.experts > 0 and model.router_loss > 0,
+            "balances_experts": _balances(settings),
+            "routers_argument": ", routers" if _balances(settings) else "",
         },
         train={
             "recipec_runtime.experts": ["Routers"] if model.experts else [],
@@ -40,6 +41,11 @@ def model_part(settings: Settings) -> Part:
             ],
         },
     )
+
+
+def _balances(settings: Settings) -> bool:
+    """Whether the routers' loss is added to the task's."""
+    return settings.model.experts > 0 and settings.model.router_loss > 0
 
 
 def _problem_type(settings: Settings) -> str:
