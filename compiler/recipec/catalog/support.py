@@ -1,4 +1,4 @@
-"""Readers of support.toml and models.toml: which cells exist, and what a model's parts are called.
+"""Reader of support.toml: which cells exist. The reader of models.toml is here too, by its name.
 
 In: the data files beside this module. Out: frozen values. It knows nothing of recipes.
 """
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from recipec.catalog.models import ModelNames as ModelNames
+from recipec.catalog.models import models as models
 
 FAMILIES = ("encoder-only", "decoder-only", "encoder-decoder")
 
@@ -39,15 +42,6 @@ class MethodFacts:
 
     trains: str
     knobs: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelNames:
-    """What the parts of one architecture are called."""
-
-    family: str
-    linear: tuple[str, ...]
-    head: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +82,6 @@ def methods() -> dict[str, MethodFacts]:
     return {
         name: MethodFacts(trains=row["trains"], knobs=tuple(row["knobs"]))
         for name, row in _support()["methods"].items()
-    }
-
-
-@cache
-def models() -> dict[str, ModelNames]:
-    """The architectures whose parts are known, by `model_type`."""
-    return {
-        name: ModelNames(
-            family=row["family"], linear=tuple(row["linear"]), head=tuple(row.get("head", ()))
-        )
-        for name, row in read_table("models.toml").items()
     }
 
 

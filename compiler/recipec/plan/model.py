@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recipec.catalog import support
 from recipec.pins.lockfile import Lock
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import ModelSettings
@@ -12,6 +13,8 @@ from recipec.recipe.schema import Recipe
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """Names under which configs keep the number of experts of a layer."""
+LIMITS = ("max_position_embeddings", "n_positions")
+"""Names under which configs of unknown architectures keep the longest input."""
 
 
 def plan_model(
@@ -67,10 +70,17 @@ def _router_loss(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> f
 
 
 def positions(config: Mapping[str, Any]) -> int:
-    """The longest input the model has positions for; T5's are relative, so it has no limit."""
-    if config.get("model_type") == "roberta":
-        return int(config.get("max_position_embeddings", 514)) - 2
-    for key in ("max_position_embeddings", "n_positions"):
-        if isinstance(config.get(key), int) and config.get("model_type") != "t5":
-            return int(config[key])
+    """The longest input in tokens that the model has positions for; 2^20 if there is no limit."""
+    names = support.models().get(str(config.get("model_type")))
+    for key in (names.position_limit,) if names is not None else LIMITS:
+        if isinstance(config.get(key), int):
+            return int(config[key]) - (_first_position(config, names) if names is not None else 0)
     return 1 << 20
+
+
+def _first_position(config: Mapping[str, Any], names: support.ModelNames) -> int:
+    """Rows of the position table that no token uses: RoBERTa's up to its padding token's id."""
+    if not names.position_offset:
+        return 0
+    found = config.get(names.position_offset)
+    return (found if isinstance(found, int) else 1) + 1
