@@ -31,6 +31,11 @@ def _printable(text: str) -> str:
     return _UNSAFE.sub(lambda m: m[0] if m[0] in "\n\t" else ascii(m[0])[1:-1], text)
 
 
+def _indented(hint: str) -> str:
+    """A hint below its message; its further lines begin where the first one does."""
+    return "  hint: " + hint.replace("\n", "\n        ")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Diagnostic:
     """One thing wrong at one place of a file.
@@ -56,7 +61,7 @@ class Diagnostic:
             text, lead, caret = self._window()
             lines += [f"{gutter}{text}", f"{' ' * (len(gutter) - 2)}| {lead}{caret}"]
         if self.hint:
-            lines.append(_printable(f"  hint: {self.hint}"))
+            lines.append(_printable(_indented(self.hint)))
         return "\n".join(lines)
 
     def _window(self) -> tuple[str, str, str]:
@@ -97,7 +102,7 @@ class RecipecError(Exception):
 
     def render(self) -> str:
         """The error as text for stderr."""
-        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        hint = f"\n{_indented(self.hint)}" if self.hint else ""
         return _printable(f"error: {self.message}{hint}")
 
     def to_plain(self) -> dict[str, object]:

@@ -37,6 +37,14 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def resolved(entry: dict[str, Any]) -> dict[str, Any]:
+    """A part of the schema, with the keys of the section that it refers to, if it does."""
+    for part in (entry, *entry.get("allOf", ())):
+        if "$ref" in part:
+            return {**json_schema()["$defs"][part["$ref"].rsplit("/", 1)[1]], **entry}
+    return entry
+
+
 def _strict(entry: Any) -> Any:
     if isinstance(entry, list):
         return [_strict(item) for item in entry]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_only_what_has_no_default_is_required() -> None:
 
 def test_every_section_is_closed_and_every_key_described() -> None:
     sections = list(objects(json_schema()))
-    assert len(sections) == 11
+    assert len(sections) == 15
     for section in sections:
         assert section["additionalProperties"] is False
         for name, entry in section["properties"].items():
@@ -65,6 +66,15 @@ def test_every_section_is_closed_and_every_key_described() -> None:
 def test_nothing_may_be_null() -> None:
     assert '"null"' not in json_schema_text()
     assert '"default": null' not in json_schema_text()
+
+
+def test_patterns_end_where_the_text_ends_and_take_ascii_digits() -> None:
+    patterns = re.findall(r'"pattern": (".*")', json_schema_text())
+    assert len(patterns) == 3
+    for pattern in map(json.loads, patterns):
+        assert pattern.startswith("^")
+        assert pattern.endswith(r"$(?!\n)")
+        assert not re.search(r"\\[dDwWbB]", pattern)
 
 
 def test_the_defaults_that_are_stated_are_those_of_the_types() -> None:

@@ -19,6 +19,7 @@ from recipec.recipe.schema.surroundings import Evaluation, Hardware, ImageOption
 from recipec.recipe.schema.task import Fields, Task
 from recipec.recipe.schema.training import EarlyStopping, Training
 from recipec.recipe.schema.values import (
+    NAME,
     MethodType,
     Metric,
     Reproducibility,
@@ -61,7 +62,7 @@ class Recipe:
                 "Name of the recipe: its build folder, its DVC stages. Lower-case letters, digits"
                 " and hyphens, at most 63."
             ),
-            pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+            pattern=NAME,
         ),
     ]
     task: Annotated[Task, Meta(description="What the model must learn to do.")]

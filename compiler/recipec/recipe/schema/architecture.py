@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from recipec.recipe.schema.values import Attention, Dtype, Probability
+from recipec.recipe.schema.values import MODEL_SOURCE, Attention, Dtype, Probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Architecture:
                 "Where the model comes from: `path:DIR` in the project, `hub:ORG/NAME@COMMIT`, or"
                 " `wheel:PACKAGE==VERSION/INNER/PATH` (a folder, or a GGUF file)."
             ),
-            pattern=r"^(path:.+|hub:[^/@\s]+/[^/@\s]+(@[0-9A-Za-z._-]+)?|wheel:[^=\s]+==[^/\s]+/.+)$",
+            pattern=MODEL_SOURCE,
         ),
     ]
     allow: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from recipec.recipe.schema.values import Count, Metric, Text
+from recipec.recipe.schema.values import DATE_OR_TIME, Count, Metric, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class ImageOptions:
         ),
     ] = field(default_factory=dict)
     exclude_newer: Annotated[
-        Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?$")] | None,
+        Annotated[str, Meta(pattern=DATE_OR_TIME)] | None,
         Meta(
             description=(
                 "Take no wheel uploaded after this date or time, such as 2026-11-01. Every index"

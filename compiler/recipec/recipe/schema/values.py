@@ -1,4 +1,4 @@
-"""The values that keys of a recipe may have: names of tasks and methods, bounded numbers."""
+"""The values that keys of a recipe may have: names, patterns, bounded numbers."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ Metric = Literal[
     "exact_match",
     "perplexity",
 ]
+
+END = r"$(?!\n)"
+"""The end of a pattern: in Python, `$` alone would let one more newline through."""
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?" + END
+DATE_OR_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?" + END
+MODEL_SOURCE = (
+    r"^(path:.+|hub:[^/@\s]+/[^/@\s]+(@[0-9A-Za-z._-]+)?|wheel:[^=\s]+==[^/\s]+/.+)" + END
+)
 
 Text = Annotated[str, Meta(min_length=1)]
 Texts = Annotated[list[Text], Meta(min_length=1)]
