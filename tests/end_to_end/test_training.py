@@ -6,15 +6,13 @@ their tokenizers are trained on the spot; nothing is downloaded.
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,9 @@ import pytest
 
 from recipec.plan.plan import Settings
 from recipec_runtime import contract, pin
-from tests.support import models
 from tests.support.settings import CAUSAL, CLASSES, SUMMARY, outputs, place_recipe, vary
+from tests.support.training import environment, place, read, run, start, trained, wait_for
 
-PROJECT = Path(__file__).parents[2]
 LLAMA_LAYERS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 FAMILIES = {
     "t5": SUMMARY,
@@ -43,76 +40,14 @@ CELLS = [
 Roots = Callable[[str, Settings], Path]
 
 
-@pytest.fixture(scope="session")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder with model/ and data/ of a family, made once."""
-    made: dict[str, Path] = {}
-
-    def base(family: str) -> Path:
-        if family not in made:
-            folder = tmp_path_factory.mktemp(family)
-            program = [sys.executable, str(Path(models.__file__)), family, str(folder / "model")]
-            subprocess.run(program, check=True, capture_output=True)
-            made[family] = folder
-        return made[family]
-
-    return base
-
-
 @pytest.fixture
-def roots(bases: Callable[[str], Path], tmp_path: Path) -> Roots:
+def roots(tmp_path: Path) -> Roots:
     """Places a recipe beside a copy of its family's model and data."""
-
-    def root(family: str, settings: Settings) -> Path:
-        place = tmp_path / "root"
-        shutil.copytree(bases(family), place, dirs_exist_ok=True)
-        return place_recipe(place, settings)
-
-    return root
-
-
-def environment(root: Path, output: Path, **more: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(root),
-        "PYTHONPATH": str(PROJECT / "runtime"),
-        "RECIPEC_ROOT": str(root),
-        "RECIPEC_OUTPUT": str(output),
-        "RECIPEC_RUN_ID": "sha256:" + "1" * 64,
-        "RECIPEC_ENGINE": "host",
-        **more,
-    }
-
-
-def run(
-    stage: str, root: Path, output: Path, *, cwd: Path | None = None, umask: int = -1, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """One stage in a fresh process."""
-    return subprocess.run(
-        [sys.executable, "-m", "recipec_runtime", stage],
-        env=environment(root, output, **more),
-        cwd=cwd or root,
-        umask=umask,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def trained(root: Path, output: Path, **more: Any) -> Mapping[str, str]:
-    """Train to the end; the digest of every file that must be reproducible."""
-    done = run("train", root, output, **more)
-    assert done.returncode == 0, done.stderr
-    assert not (output / "checkpoint").exists()
-    return outputs(output)
+    return lambda _, settings: place(tmp_path / "root", settings)
 
 
 def settings_of(family: str, method: str, **more: Any) -> Settings:
     return vary(FAMILIES[family], method__type=method, **more)
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
 
 
 @pytest.mark.parametrize(("family", "method"), CELLS)
@@ -156,27 +91,6 @@ def test_every_cell_gives_the_same_bytes_twice(
     assert read(tmp_path / "e" / "receipt.json")["trained"] == {
         name: digest for name, digest in first.items() if name.startswith("model/")
     }
-
-
-def start(root: Path, output: Path, *program: str, **more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *(program or ("-m", "recipec_runtime", "train"))],
-        env=environment(root, output, **more),
-        cwd=root,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> str:
-    """Read stderr up to a line that holds `text`."""
-    assert process.stderr is not None
-    seen = ""
-    for line in process.stderr:
-        seen += line
-        if text in line:
-            return seen
-    raise AssertionError(f"never said {text!r}: {seen}")
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
