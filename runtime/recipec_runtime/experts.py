@@ -46,7 +46,9 @@ class Routers:
         """
         import torch
 
-        sent, probability, count = 0.0, 0.0, 0.0
+        sent: Any = 0.0
+        probability: Any = 0.0
+        count: Any = 0.0
         for logits, chosen in self._heard:
             weight = self._weights(logits)
             probabilities = torch.softmax(logits.float(), dim=-1)
