@@ -1,18 +1,30 @@
 """The checkpoint: all that a killed run needs to end with the same bytes.
 
 In: model, optimizer, step and what the history holds so far. Out: one file, replaced in one step,
-so that there is always the last complete one. It belongs to one run: another recipe ignores it.
+so that there is always the last complete one; beside it the best weights, if they are kept. All of
+it belongs to one run: another recipe ignores it.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from recipec_runtime import files
 
-FORMAT = 1
+FORMAT = 2
+
+
+class Stateful(Protocol):
+    """Something beside the optimizer that has a state, such as a gradient scaler."""
+
+    def state_dict(self) -> Any:
+        """The state as plain values and tensors."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Go on from a state."""
 
 
 def path_of(output: Path) -> Path:
@@ -20,10 +32,24 @@ def path_of(output: Path) -> Path:
     return output / "checkpoint" / "state.pt"
 
 
-def save(output: Path, *, fingerprint: str, model: Any, optimizer: Any, loop: Any) -> None:
+def best_path(output: Path, step: int) -> Path:
+    """Where the weights of the evaluation before step `step` lie while they are the best."""
+    return output / "checkpoint" / f"best-{step}.pt"
+
+
+def save(
+    output: Path,
+    *,
+    fingerprint: str,
+    model: Any,
+    optimizer: Any,
+    loop: Mapping[str, Any],
+    more: Mapping[str, Stateful],
+) -> None:
     """Write the checkpoint. `loop` is plain values: step, window and the history's text.
 
-    Only weights that are trained are kept; the others are inputs, checked by their hash.
+    Only weights that are trained are kept; the others are inputs, checked by their hash. `more` are
+    other things with a state, by a name of their own.
     """
     import torch
 
@@ -31,48 +57,62 @@ def save(output: Path, *, fingerprint: str, model: Any, optimizer: Any, loop: An
         "format": FORMAT,
         "fingerprint": fingerprint,
         "loop": loop,
-        "weights": {name: p.detach() for name, p in model.named_parameters() if p.requires_grad},
+        "weights": _trained(model),
         "optimizer": optimizer.state_dict(),
+        "more": {name: one.state_dict() for name, one in more.items()},
         "random": torch.get_rng_state(),
     }
-    target = path_of(output)
-    with files.disk(target):
-        target.parent.mkdir(exist_ok=True)
-    files.write_with(target, lambda stream: torch.save(state, stream))
+    _write(path_of(output), state)
+
+
+def save_best(output: Path, *, fingerprint: str, model: Any, step: int) -> None:
+    """Keep the trained weights as they are now: the best so far, measured before step `step`."""
+    state = {"format": FORMAT, "fingerprint": fingerprint, "weights": _trained(model)}
+    _write(best_path(output, step), state)
+
+
+def prune_best(output: Path, step: int | None) -> None:
+    """Remove best weights but those of `step`, once a checkpoint says that they are the best."""
+    for path in sorted((output / "checkpoint").glob("best-*.pt")):
+        if step is None or path != best_path(output, step):
+            path.unlink()
 
 
 def load(output: Path, *, fingerprint: str) -> dict[str, Any] | None:
     """The checkpoint of this very run, or None with a notice about what was found instead."""
-    import torch
-
-    source = path_of(output)
-    if not source.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
-        known = state["format"] == FORMAT and state["fingerprint"] == fingerprint
-    except MemoryError:
-        raise
-    except Exception as error:
-        _notice(f"the checkpoint cannot be read ({type(error).__name__})")
-        return None
-    if not known:
-        _notice("the checkpoint belongs to another recipe, image or version")
-        return None
-    return state
+    return _read(path_of(output), "the checkpoint", fingerprint)
 
 
-def restore(state: dict[str, Any], model: Any, optimizer: Any) -> None:
+def load_best(output: Path, step: int, *, fingerprint: str) -> dict[str, Any] | None:
+    """The best weights by name, or None with a notice if this very run's are not there."""
+    if not best_path(output, step).is_file():
+        _notice("the checkpoint's best weights are gone")
+        return None
+    state = _read(best_path(output, step), "the file of the best weights", fingerprint)
+    return None if state is None else state["weights"]
+
+
+def restore(
+    state: Mapping[str, Any], model: Any, optimizer: Any, more: Mapping[str, Stateful]
+) -> None:
     """Put a loaded checkpoint's weights, optimizer state and random state back."""
     import torch
 
-    weights = state["weights"]
+    put_weights(model, state["weights"])
+    optimizer.load_state_dict(state["optimizer"])
+    for name, one in more.items():
+        one.load_state_dict(state["more"][name])
+    torch.set_rng_state(state["random"])
+
+
+def put_weights(model: Any, weights: Mapping[str, Any]) -> None:
+    """Give the trained parameters these values."""
+    import torch
+
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 parameter.copy_(weights[name])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
 
 
 def remove(output: Path) -> None:
@@ -82,6 +122,37 @@ def remove(output: Path) -> None:
         for name in sorted(target.parent.iterdir()):
             name.unlink()
         target.parent.rmdir()
+
+
+def _trained(model: Any) -> dict[str, Any]:
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _write(target: Path, state: Mapping[str, Any]) -> None:
+    import torch
+
+    with files.disk(target):
+        target.parent.mkdir(exist_ok=True)
+    files.write_with(target, lambda stream: torch.save(state, stream))
+
+
+def _read(source: Path, name: str, fingerprint: str) -> dict[str, Any] | None:
+    import torch
+
+    if not source.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+        known = state["format"] == FORMAT and state["fingerprint"] == fingerprint
+    except MemoryError:
+        raise
+    except Exception as error:
+        _notice(f"{name} cannot be read ({type(error).__name__})")
+        return None
+    if not known:
+        _notice(f"{name} belongs to another recipe, image or version")
+        return None
+    return state
 
 
 def _notice(message: str) -> None:

@@ -2,12 +2,13 @@
 
 In: the losses that the script's own loop reports. Out: which step comes next, and at the end the
 numbers for metrics.json. It computes no gradient and changes no weight, except to restore them.
+What the recipe does not use (a metric to watch, a gradient scaler, trackers) is left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recipec_runtime import checkpoint, outputs, stop
@@ -16,6 +17,11 @@ from recipec_runtime.history import History
 from recipec_runtime.metrics import rounded
 from recipec_runtime.progress import Progress
 from recipec_runtime.run import Run
+from recipec_runtime.trackers import Trackers
+from recipec_runtime.watch import Watch
+
+SMALLEST_SCALE = 1.0
+"""Of the loss in 16-bit training: gradients that are not finite even so never will be."""
 
 
 class Loop:
@@ -30,29 +36,54 @@ class Loop:
         steps: int,
         log_every: int,
         checkpoint_every: int,
+        watch: Watch | None = None,
+        averages: checkpoint.Stateful | None = None,
+        scaler: Any = None,
+        lost: Mapping[str, int] | None = None,
+        trackers: Sequence[str] = (),
     ) -> None:
-        """`log_every` and `checkpoint_every` are in steps."""
+        """`log_every` and `checkpoint_every` are in steps.
+
+        `watch` looks at the validation metrics; `averages` and `scaler` (torch's GradScaler) go
+        through the checkpoint; `lost` are numbers of rows for metrics.json.
+        """
         self._run, self._model, self._optimizer = run, model, optimizer
         self._total, self._log_every, self._checkpoint_every = steps, log_every, checkpoint_every
+        self._watch, self._scaler, self._lost = watch, scaler, dict(lost or {})
+        found = {"watch": watch, "averages": averages, "scaler": scaler}
+        self._more = {name: one for name, one in found.items() if one is not None}
         self._history = History(run.output)
         self._window: list[float] = []
         self._experts: list[list[float]] = []
-        self._start = self._resume()
+        self._start = self.done = self._resume()
         self._saved: int | None = self._start if self._start else None
         self._progress = Progress(steps, self._start)
         if self._start:
             self._progress.note(f"resumed at step {self._start}")
+        self._trackers = Trackers(trackers, run.output, run.spec.name, self._progress.note)
+        for row in self._history.rows:
+            self._trackers.log(row)
 
     def _resume(self) -> int:
-        state = checkpoint.load(self._run.output, fingerprint=self._run.fingerprint)
-        if state is not None:
-            self._history.start(state["loop"]["history"])
-            checkpoint.restore(state, self._model, self._optimizer)
-            self._window = list(state["loop"]["window"])
-            self._experts = list(state["loop"]["experts"])
-            return int(state["loop"]["step"])
-        self._history.start()
-        return 0
+        """The step to go on with. `done` counts the steps that are behind the weights."""
+        run = self._run
+        state = checkpoint.load(run.output, fingerprint=run.fingerprint)
+        best = state["more"].get("watch", {}).get("best_step") if state else None
+        if best is not None and self._keeps_best:
+            weights = checkpoint.load_best(run.output, best, fingerprint=run.fingerprint)
+            state = state if weights is not None else None
+        if state is None:
+            self._history.start()
+            return 0
+        self._history.start(state["loop"]["history"])
+        checkpoint.restore(state, self._model, self._optimizer, self._more)
+        self._window = list(state["loop"]["window"])
+        self._experts = list(state["loop"]["experts"])
+        return int(state["loop"]["step"])
+
+    @property
+    def _keeps_best(self) -> bool:
+        return self._watch is not None and self._watch.keep_best
 
     def steps(self) -> Iterator[int]:
         """The steps that are left, each after its checkpoint if one is due.
@@ -83,7 +114,10 @@ class Loop:
             model=self._model,
             optimizer=self._optimizer,
             loop=state,
+            more=self._more,
         )
+        if self._watch is not None and self._keeps_best:
+            checkpoint.prune_best(self._run.output, self._watch.best_step)
         self._saved = step
 
     def log(
@@ -93,8 +127,9 @@ class Loop:
 
         The history gets a row every `log_every` steps, with the mean loss of those since the last.
         """
-        done = step + 1
-        for name, value in (("loss", loss), ("gradient norm", grad_norm)):
+        done = self.done = step + 1
+        skipped = self._was_skipped(grad_norm)
+        for name, value in (("loss", loss), ("gradient norm", 0.0 if skipped else grad_norm)):
             if not math.isfinite(value):
                 raise TrainingFailed(
                     f"the {name} is {value} at step {done}",
@@ -108,12 +143,12 @@ class Loop:
                 "step": done,
                 "loss": math.fsum(self._window) / len(self._window),
                 "learning_rate": learning_rate,
-                "grad_norm": grad_norm,
+                **({} if skipped else {"grad_norm": grad_norm}),
             }
             row = {k: float(f"{v:.7g}") if v != done else v for k, v in row.items()}
             if self._experts:
                 row["experts"] = self._mean_shares()
-            self._history.add(row)
+            self._add(row)
             self._window, self._experts = [], []
         self._progress.step(done, loss, examples, line=due)
 
@@ -126,26 +161,55 @@ class Loop:
         means = (math.fsum(column) / len(self._experts) for column in columns)
         return rounded({str(expert): mean for expert, mean in enumerate(means)})
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Put validation metrics of the weights before step `step` into the history."""
+    def record(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Put validation metrics of the weights before step `step` into the history.
+
+        Whether training should end, because the watched metric has stopped getting better. Raises
+        TrainingFailed if a metric is not finite.
+        """
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise TrainingFailed(
+                    f"the validation's {name} is {value} at step {step}",
+                    hint="lower training.learning_rate, or look at the validation rows",
+                )
         numbers = rounded(dict(metrics))
-        self._history.add({"step": step, "validation": numbers})
+        self._add({"step": step, "validation": numbers})
         shown = " · ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         self._progress.note(f"validation at step {step}: {shown}")
         self._progress.resume()
+        return self._watch is not None and self._see(self._watch, step, numbers)
 
-    def finish(self) -> None:
-        """Write metrics, history and receipt, and drop the checkpoint."""
-        losses = [row["loss"] for row in self._history.rows if "loss" in row]
-        measured = [row["validation"] for row in self._history.rows if "validation" in row]
-        metrics: dict[str, Any] = {"train": {"loss": losses[-1]}}
-        if measured:
-            metrics["validation"] = {"before": measured[0], "after": measured[-1]}
+    def restore_best(self) -> bool:
+        """Put the weights of the best evaluation back, if they are not the last ones."""
+        if self._watch is None or self._watch.best_step in (None, self.done):
+            return False
+        step = self._watch.best_step
+        assert step is not None
+        weights = checkpoint.load_best(self._run.output, step, fingerprint=self._run.fingerprint)
+        if weights is None:
+            raise TrainingFailed(
+                f"the best weights, those of step {step}, are gone from the checkpoint's folder",
+                hint="run the same command again, and leave the output folder alone meanwhile",
+            )
+        checkpoint.put_weights(self._model, weights)
+        self._progress.note(f"the weights of step {step} are the best and are saved")
+        return True
+
+    def finish(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Write metrics, history and receipt, and drop the checkpoint.
+
+        `metrics` are those of the saved weights if they are not the last evaluation's.
+        """
+        if self._watch is not None:
+            row: dict[str, Any] = {"step": self.done, "best_step": self._watch.best_step}
+            self._add(row if metrics is None else {**row, "saved": rounded(dict(metrics))})
+        self._trackers.close()
         run = self._run
         outputs.write(run.output / "history.csv", self._history.to_csv())
         outputs.finish(
             run,
-            metrics,
+            self._metrics(),
             machine={
                 "examples_per_second": round(self._progress.examples_per_second, 3),
                 "seconds_to_first_step": run.seconds(self._progress.first_step_at),
@@ -153,3 +217,41 @@ class Loop:
             },
         )
         checkpoint.remove(run.output)
+
+    def _metrics(self) -> dict[str, Any]:
+        rows = self._history.rows
+        losses = [row["loss"] for row in rows if "loss" in row]
+        measured = [row["validation"] for row in rows if "validation" in row]
+        # training may end before the first line was due
+        loss = losses[-1] if losses else math.fsum(self._window) / max(1, len(self._window))
+        metrics: dict[str, Any] = {"train": {"loss": loss}}
+        if measured:
+            after = rows[-1].get("saved", measured[-1])
+            metrics["validation"] = {"before": measured[0], "after": after}
+        if self._watch is not None:
+            metrics["train"] |= {"steps": self.done, "best_step": self._watch.best_step}
+        if self._lost:
+            metrics["train"]["rows"] = self._lost
+        return metrics
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self._history.add(row)
+        self._trackers.log(row)
+
+    def _see(self, watch: Watch, step: int, numbers: Mapping[str, float]) -> bool:
+        if watch.see(step, numbers) and watch.keep_best:
+            checkpoint.save_best(
+                self._run.output, fingerprint=self._run.fingerprint, model=self._model, step=step
+            )
+        if watch.over:
+            self._progress.note(
+                f"{watch.metric} has not improved in {watch.waited} evaluations: training ends at"
+                f" step {step} of {self._total}"
+            )
+        return watch.over
+
+    def _was_skipped(self, grad_norm: float) -> bool:
+        """Whether the gradient scaler left this step out, to try again with a smaller scale."""
+        if self._scaler is None or math.isfinite(grad_norm):
+            return False
+        return bool(self._scaler.get_scale() >= SMALLEST_SCALE)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from recipec_runtime.run import Run
 
 RECEIPT, MACHINE = "receipt.json", "machine.json"
-PACKAGES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
+PACKAGES = (
+    *("bitsandbytes", "numpy", "peft", "pytorch-optimizer"),
+    *("safetensors", "tokenizers", "torch", "transformers"),
+)
 TOKENIZER = (
     "added_tokens.json",
     "chat_template.jinja",
@@ -177,7 +180,7 @@ def _digests(output: Path) -> dict[str, str]:
     found = {}
     for path in sorted(output.rglob("*")):
         name = path.relative_to(output).as_posix()
-        hidden = name.startswith((".", "checkpoint/"))
+        hidden = name.startswith((".", "checkpoint/", "trackers/"))
         if path.is_file() and name not in skip and not hidden:
             found[name] = digest_of_file(path)
     return found
