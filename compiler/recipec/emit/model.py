@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from recipec.catalog import support
 from recipec.emit.part import Part
-from recipec.emit.tasks import KINDS
+from recipec.emit.tasks import kind_of
+from recipec.plan.fit import HEADS
 from recipec.plan.plan import Settings
 
 DTYPES = {"float32": "32-bit floats", "bfloat16": "bfloat16", "float16": "16-bit floats"}
@@ -12,16 +14,19 @@ DTYPES = {"float32": "32-bit floats", "bfloat16": "bfloat16", "float16": "16-bit
 
 def model_part(settings: Settings) -> Part:
     """The words and imports of the settings' model and of the task's head on it."""
-    model, kind = settings.model, KINDS[settings.task.type]
+    model, kind = settings.model, kind_of(settings)
     pads = kind.has_head and model.family == "decoder-only"
     changes = {
         "set_dropout": model.dropout is not None,
         "set_rope": model.rope is not None,
     }
     needs_config = kind.has_head or any(changes.values())
+    names = support.models().get(model.type)
+    base = names.renamed.get(HEADS[settings.task.type]) if names is not None else None
     return Part(
         words={
             "head": kind.head,
+            "renamed_to": f"{base}." if base else "",
             "has_head": kind.has_head,
             "needs_config": needs_config,
             "pads_with_end": pads,
@@ -57,7 +62,7 @@ def _problem_type(settings: Settings) -> str:
 
 def _base_words(settings: Settings) -> str:
     words = f"The model in {DTYPES[settings.model.dtype]}"
-    match KINDS[settings.task.type].head:
+    match kind_of(settings).head:
         case "labels":
             return f"{words}, with an output per class; what its files lack is made new."
         case "span":

@@ -37,7 +37,7 @@ def plan_model(
         commit=lock.model.commit,
         license=lock.model.license,
         attention=ledger.choose(
-            "architecture.attention", architecture.attention, "sdpa", "exact, and fast on CPUs"
+            "architecture.attention", architecture.attention, *_attention(model_type)
         ),
         dtype=ledger.choose(
             "architecture.dtype", architecture.dtype, "float32", "every CPU computes in it"
@@ -50,6 +50,14 @@ def plan_model(
         train_gate=architecture.moe.train_gate,
         gradient_checkpointing=architecture.gradient_checkpointing,
     )
+
+
+def _attention(model_type: str) -> tuple[str, str]:
+    """The attention implementation that is taken if none is named, and why."""
+    names = support.models().get(model_type)
+    if names is not None and "sdpa" not in names.attention:
+        return "eager", f"transformers has no sdpa for {model_type}"
+    return "sdpa", "exact, and fast on CPUs"
 
 
 def number_of_experts(config: Mapping[str, Any]) -> int:
