@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from recipec.cli.common import add_build_options, add_recipe
-from recipec.cli.compile import compile_recipe
+from recipec.cli.compile import compile_all
 from recipec.cli.console import print_json, quiet_or_bars, say, size
+from recipec.cli.members import members
 from recipec.cli.project import find_project
 from recipec.cli.state import Built
 from recipec.errors import OK
@@ -23,24 +25,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compile every recipe. Raises RecipecError at the first that fails; the others stay built."""
+    """Compile every recipe, of a matrix every member.
+
+    Raises RecipecError at the first that fails; the others stay built.
+    """
     store = Store()
-    built: list[Built] = []
+    plain: list[dict[str, Any]] = []
     projects = [find_project(path, options.output) for path in options.recipes]
     with quiet_or_bars(options.json) as bars:
         for project in projects:
-            one = compile_recipe(
-                project,
+            several = members(project, store)
+            built = compile_all(
+                several,
+                whole=not project.member,
                 store=store,
                 progress=bars,
                 locked=options.locked,
                 jobs=options.jobs,
             )
-            built.append(one)
-            if not options.json:
+            rows = [one.to_plain() for one in built]
+            in_all = {"recipe": project.shown(project.recipe), "members": rows}
+            plain.append(rows[0] if several == (project,) else in_all)
+            for one in built if not options.json else ():
                 _tell(one)
     if options.json:
-        plain = [one.to_plain() for one in built]
         print_json(plain[0] if len(plain) == 1 else {"builds": plain})
     return OK
 

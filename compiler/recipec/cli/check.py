@@ -6,11 +6,14 @@ One that was found good is not looked at again while its bytes and its files hav
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recipec.cli.console import print_json, say
 from recipec.cli.fingerprint import compiler_fingerprint
+from recipec.cli.members import digests, members
 from recipec.cli.project import Project, find_project
 from recipec.cli.stamps import stamps, unmoved
 from recipec.errors import OK, Diagnostic, RecipeError
@@ -19,11 +22,18 @@ from recipec.store import Store, canonical, sha256
 
 @dataclass(frozen=True, kw_only=True)
 class Good:
-    """A recipe that nothing is wrong with."""
+    """A recipe that nothing is wrong with; of a matrix every member."""
 
     project: Project
-    name: str
-    digest: str
+    recipes: tuple[tuple[str, str], ...]
+    """Name and digest of each."""
+    matrix: bool
+
+    def to_plain(self) -> dict[str, Any]:
+        """The recipe as JSON."""
+        rows = [{"name": name, "digest": digest} for name, digest in self.recipes]
+        recipe = {"recipe": str(self.project.recipe)}
+        return {**recipe, "members": rows} if self.matrix else {**recipe, **rows[0]}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,51 +56,68 @@ def run(options: argparse.Namespace) -> int:
     if wrong:
         raise RecipeError(wrong)
     if options.json:
-        rows = [
-            {"recipe": str(one.project.recipe), "name": one.name, "digest": one.digest}
-            for one in good
-        ]
-        print_json({"recipes": rows})
+        print_json({"recipes": [one.to_plain() for one in good]})
     else:
         for one in good:
-            say(f"{one.project.shown(one.project.recipe)}: good")
+            count = f" ({len(one.recipes)} recipes)" if one.matrix else ""
+            say(f"{one.project.shown(one.project.recipe)}: good{count}")
     return OK
 
 
 def known_good(project: Project, store: Store) -> Good | None:
     """What an earlier check found, if nothing that it looked at has moved."""
-    known = store.record("good", str(project.recipe))
+    known: Any = store.record("good", _place(project))
     try:
-        if known is None or known["key"] != _key(project) or not unmoved(known["inputs"]):
+        now = {file: sha256(Path(file).read_bytes()) for file in known["files"]}
+        if known["key"] != _key(project, now) or not unmoved(known["inputs"]):
             return None
-        return Good(project=project, name=known["name"], digest=known["digest"])
-    except (AttributeError, LookupError, TypeError):
-        return None  # a foreign record counts as none
+        recipes = tuple((str(name), str(digest)) for name, digest in known["recipes"])
+        return Good(project=project, recipes=recipes, matrix=bool(known["matrix"]))
+    except (AttributeError, LookupError, OSError, TypeError, ValueError):
+        return None  # none, one of files that are gone, or a foreign record counts as none
 
 
 def look(project: Project, store: Store) -> Good:
     """Check a recipe and look into the files it names: the model's config, every data row.
 
-    Raises RecipeError with all that is wrong.
+    Raises RecipeError with all that is wrong, each thing once.
     """
     from recipec.cli.files import faults_of_files
     from recipec.cli.frontend import input_paths, load
 
-    key = _key(project)
-    loaded = load(project, store)
-    inputs = stamps(input_paths(loaded))
-    faults = faults_of_files(loaded, store)
+    several = members(project, store)
+    recipes, faults = [], {}
+    inputs: dict[str, list[int]] = {}
+    files: dict[str, str] = {}
+    for one in several:
+        try:
+            loaded = load(one, store)
+            files = digests(loaded.sources)
+            inputs |= stamps(input_paths(loaded))
+            found = faults_of_files(loaded, store)
+        except RecipeError as error:
+            found = list(error.diagnostics)
+        else:
+            recipes.append((loaded.recipe.name, loaded.digest))
+        faults.update(dict.fromkeys(found))
     if faults:
-        raise RecipeError(faults)
-    found = {"key": key, "inputs": inputs, "name": loaded.recipe.name, "digest": loaded.digest}
-    store.put_record("good", str(project.recipe), found)
-    return Good(project=project, name=loaded.recipe.name, digest=loaded.digest)
+        raise RecipeError(list(faults))
+    good = Good(project=project, recipes=tuple(recipes), matrix=several != (project,))
+    found_good = {
+        "key": _key(project, files),
+        "files": list(files),
+        "recipes": good.recipes,
+        "matrix": good.matrix,
+        "inputs": inputs,
+    }
+    store.put_record("good", _place(project), found_good)
+    return good
 
 
-def _key(project: Project) -> str:
-    try:
-        source = project.recipe.read_bytes()
-    except OSError:
-        return ""
+def _place(project: Project) -> str:
+    return f"{project.recipe}:{project.member}"
+
+
+def _key(project: Project, files: Mapping[str, str]) -> str:
     # The root is what the recipe's paths are relative to, and a `git init` below it moves it.
-    return sha256(canonical([sha256(source), compiler_fingerprint(), str(project.root)]))
+    return sha256(canonical([list(files.items()), compiler_fingerprint(), str(project.root)]))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 def add_recipe(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
     """The recipe, or several."""
+    what = "a recipe, or RECIPE:MEMBER for one member of its matrix"
     if many:
-        parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
+        parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help=what)
     else:
-        parser.add_argument("recipe", type=Path, metavar="RECIPE")
+        parser.add_argument("recipe", type=Path, metavar="RECIPE", help=what)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
 
 

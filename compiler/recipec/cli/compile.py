@@ -1,4 +1,4 @@
-"""The whole compile of one recipe.
+"""The whole compile of one recipe, or of every member of its matrix.
 
 Wires the passes: load, lock, plan, emit, image; then writes the build folder, the lock and the DVC
 stages. A build with nothing to do is found by `recipec.cli.state` before any pass is imported.
@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import recipec
+from recipec.cli.members import digests
 from recipec.cli.project import Project
+from recipec.cli.settle import Compiled, settle
 from recipec.cli.stamps import stamps
-from recipec.cli.state import Built, read_state, remember, up_to_date
+from recipec.cli.state import Built, read_state, up_to_date
 from recipec.errors import HashMismatch, RecipeError, StaleLock
 from recipec.image.image import Image
 from recipec.progress import Progress
-from recipec.store import Store, sha256, write_atomically
+from recipec.store import Store, sha256
 
 if TYPE_CHECKING:
     # Only a build that has work to do pays for these imports.
@@ -40,44 +42,145 @@ def compile_recipe(
 
     Raises RecipecError of every kind; nothing half-written is left behind.
     """
-    started = time.perf_counter()
-    known = up_to_date(project, store)
-    if known is not None:
-        return replace(known, seconds=time.perf_counter() - started)
+    return compile_all(
+        [project], whole=False, store=store, progress=progress, locked=locked, jobs=jobs
+    )[0]
+
+
+def compile_all(
+    projects: Sequence[Project],
+    *,
+    whole: bool = True,
+    store: Store,
+    progress: Progress,
+    locked: bool = False,
+    jobs: int | None = None,
+) -> list[Built]:
+    """Compile a recipe, or the members of its matrix; those that are compiled already are found.
+
+    With `whole` these are all the members there are: stages of former ones are removed. Raises
+    RecipecError at the first that fails; those before it stay built.
+    """
+    every: dict[Project, Built | None] = {}
+    for project in projects:
+        started = time.perf_counter()
+        known = up_to_date(project, store)
+        every[project] = known and replace(known, seconds=time.perf_counter() - started)
+    stale = [project for project, built in every.items() if built is None]
+    if stale:
+        names = [project.member for project in projects] if whole else None
+        with _one_builder(store, projects[0]):
+            for built in _compile(stale, names, store, progress, locked, jobs):
+                every[built.project] = built
+    return [built for built in every.values() if built is not None]
+
+
+def _compile(
+    stale: Sequence[Project],
+    names: Sequence[str] | None,
+    store: Store,
+    progress: Progress,
+    locked: bool,
+    jobs: int | None,
+) -> list[Built]:
+    """Compile what is not; what was done before one fails is settled all the same."""
+    done: list[Compiled] = []
+    locks: list[tuple[Lock | None, Lock]] = []
+    for project in stale:
+        own = read_lock(project)
+        try:
+            one = _compile_one(
+                project,
+                own if locked else lock_to_start_from(own, locks),
+                store=store,
+                progress=progress,
+                locked=locked,
+                jobs=jobs or os.cpu_count() or 1,
+            )
+        except StaleLock as error:
+            settle(done, names=None, store=store)
+            raise of_member(error, project) from error
+        except BaseException:
+            settle(done, names=None, store=store)
+            raise
+        done.append(one)
+        locks.append((own, one.lock))
+    return settle(done, names=names, store=store)
+
+
+def _compile_one(
+    project: Project,
+    old: Lock | None,
+    *,
+    store: Store,
+    progress: Progress,
+    locked: bool,
+    jobs: int,
+) -> Compiled:
+    """The passes over one recipe; nothing is written but blobs in the store."""
     from recipec.cli.frontend import input_paths, load
     from recipec.cli.passes import run_passes
 
+    started = time.perf_counter()
     loaded = load(project, store)
     _refuse_taken_name(loaded)
     inputs = stamps(input_paths(loaded))
-    with _one_builder(store, project):
-        made = run_passes(
-            loaded,
-            old=read_lock(project),
-            store=store,
-            progress=progress,
-            locked=locked,
-            jobs=jobs or os.cpu_count() or 1,
-        )
-        lock, moved = _expect(made.lock, made.image, locked=locked)
-        notices = [*made.notices, *moved]
-        outputs = _write(loaded, lock, made.files, made.image, made.stages, store)
-        built = Built(
-            project=project,
-            name=loaded.recipe.name,
-            run_id=made.run_id,
-            image=made.image,
-            scripts={path: sha256(data) for path, data in made.files if path.endswith(".py")},
-            facts={
-                "reproducibility": made.plan.settings.hardware.reproducibility,
-                "hardware_class": made.plan.settings.hardware.hardware_class,
-                "up_to_date": False,
-            },
-            seconds=time.perf_counter() - started,
-            notices=tuple(notices),
-        )
-        remember(built, loaded.source, inputs, outputs, store)
-    return built
+    made = run_passes(loaded, old=old, store=store, progress=progress, locked=locked, jobs=jobs)
+    lock, moved = _expect(made.lock, made.image, locked=locked)
+    built = Built(
+        project=project,
+        name=loaded.recipe.name,
+        run_id=made.run_id,
+        image=made.image,
+        scripts={path: sha256(data) for path, data in made.files if path.endswith(".py")},
+        facts={
+            "reproducibility": made.plan.settings.hardware.reproducibility,
+            "hardware_class": made.plan.settings.hardware.hardware_class,
+            "up_to_date": False,
+        },
+        seconds=time.perf_counter() - started,
+        notices=(*made.notices, *moved),
+    )
+    return Compiled(
+        built=built,
+        lock=lock,
+        files=made.files,
+        stages=made.stages,
+        sources=digests(loaded.sources),
+        inputs=inputs,
+    )
+
+
+def of_member(error: StaleLock, project: Project) -> StaleLock:
+    """The error with the name of the member whose lock it is about."""
+    lead = f"{project.member}: " if project.member else ""
+    return StaleLock(f"{lead}{error.message}", hint=error.hint)
+
+
+def lock_to_start_from(
+    own: Lock | None, siblings: Sequence[tuple[Lock | None, Lock]]
+) -> Lock | None:
+    """The lock that a member's new one is made from: its own, with what its siblings know.
+
+    `siblings` are other members' old and new locks. Packages are resolved once for members that
+    were pinned alike, so a member without a lock takes those of its siblings, and one whose
+    packages were the same as a sibling's before has the same again.
+    """
+    if own is None:
+        if not siblings:
+            return None
+        # Another recipe's image and outputs are nothing that this one could promise.
+        return replace(siblings[-1][1], image=None, outputs=None)
+    for old, new in siblings:
+        if old is not None and _packages(old) == _packages(own) != _packages(new):
+            return replace(own, **_packages(new))
+    return own
+
+
+def _packages(lock: Lock) -> dict[str, Any]:
+    """What of a lock belongs to its packages."""
+    named = ("platform", "uv", "exclude_newer", "requirements", "wheels", "debs")
+    return {name: getattr(lock, name) for name in named}
 
 
 def as_locked(
@@ -158,34 +261,6 @@ def _expect(lock: Lock, image: Image, *, locked: bool) -> tuple[Lock, list[str]]
         f" (compiler {promised.recipec} -> {recipec.__version__}); the lock is updated"
     )
     return replace(lock, image=made, outputs=None), [notice]
-
-
-def _write(
-    loaded: Loaded,
-    lock: Lock,
-    files: Iterable[tuple[str, bytes]],
-    image: Image,
-    stages: Mapping[str, dict[str, Any]],
-    store: Store,
-) -> list[Path]:
-    """Put everything in its place; the paths written, for the next up-to-date check."""
-    from recipec.emit import dvc
-    from recipec.image.layout import write_layout
-    from recipec.pins.lockfile import to_json
-
-    project, name = loaded.project, loaded.recipe.name
-    folder = project.folder(name)
-    existing = project.dvc.read_bytes() if project.dvc.exists() else None
-    merged = dvc.merge(existing, stages, file=project.shown(project.dvc))
-    wanted = {folder / path: data for path, data in files}
-    wanted[folder / "image.digest"] = f"{image.manifest.digest}\n".encode()
-    wanted[project.lock] = to_json(lock)
-    wanted[project.dvc] = merged
-    for path, data in wanted.items():
-        if not path.is_file() or path.read_bytes() != data:
-            write_atomically(path, data)
-    write_layout(image, store, folder / "image", reference=f"recipec.local/{name}:latest")
-    return [*wanted, folder / "image" / "index.json"]
 
 
 def _refuse_taken_name(loaded: Loaded) -> None:

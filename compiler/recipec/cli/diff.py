@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recipec.cli import differences
 from recipec.cli.console import print_json
+from recipec.cli.project import split_member
 from recipec.errors import OK, UsageError
 from recipec.store import Store
 
@@ -58,7 +59,8 @@ def side(path: Path) -> Side:
         raise UsageError(
             f"{path} holds no image", hint="name an OCI layout or a build folder (build/NAME)"
         )
-    if not path.is_file():
+    file, _ = split_member(path)
+    if not file.is_file():
         raise UsageError(f"there is no {path}", hint="name two files or two build folders")
     if path.name.endswith(".json"):
         return Side(kind="lock", path=path)

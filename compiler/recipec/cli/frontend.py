@@ -1,11 +1,12 @@
 """From a recipe's path to a checked `Recipe`: the part that every command shares.
 
-A recipe whose very bytes were checked before by this very compiler is not checked again: it comes
-from a record, and neither ruamel.yaml nor jsonschema is imported.
+A recipe whose very bytes, and those of its bases, were checked before by this very compiler is not
+checked again: it comes from a record, and neither ruamel.yaml nor jsonschema is imported.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from recipec.cli.fingerprint import compiler_fingerprint
+from recipec.cli.chain import Source, composed, read_chain
+from recipec.cli.members import Checked, keep, pick, recall
 from recipec.cli.project import Project
-from recipec.errors import Diagnostic, RecipeError
+from recipec.errors import RecipeError
 from recipec.recipe.document import Document, KeyPath
 from recipec.recipe.given import given_values
 from recipec.recipe.schema import Recipe
@@ -30,30 +32,30 @@ class Loaded:
     project: Project
     recipe: Recipe
     digest: str
-    source: bytes
+    sources: tuple[Source, ...]
+    """The recipe's file, its base's, and so on."""
 
     def document(self) -> Document:
         """The recipe with its places, for diagnostics that come after the check."""
-        from recipec.recipe.read import read
+        from recipec.recipe.matrix import expand
 
-        return read(self.source, self.project.shown(self.project.recipe))
+        whole = composed(self.project, self.sources)
+        own = (m.document for m in expand(whole) if m.name == self.project.member)
+        return next(own, whole)
 
 
 def load(project: Project, store: Store) -> Loaded:
-    """Read and check a recipe. Raises RecipeError with every diagnostic at once."""
-    try:
-        source = project.recipe.read_bytes()
-    except OSError as error:
-        raise _unreadable(project, error) from error
-    key = sha256(f"{sha256(source)} {compiler_fingerprint()}".encode())
-    recipe = _known(store.record("checked", key))
-    if recipe is None:
-        from recipec.recipe.check import check
-        from recipec.recipe.read import read
+    """Read and check a recipe. Raises RecipeError with every diagnostic at once.
 
-        recipe = check(read(source, project.shown(project.recipe)))
-        store.put_record("checked", key, msgspec.to_builtins(recipe))
-    loaded = Loaded(project=project, recipe=recipe, digest=recipe_digest(recipe), source=source)
+    Raises UsageError when the recipe has a matrix and no member is named, or one it has not.
+    """
+    checked = recall(project, store)
+    recipe = _converted(pick(project, checked)) if checked is not None else None
+    if checked is None or recipe is None:
+        checked = examine(project, store)
+        recipe = msgspec.convert(pick(project, checked), Recipe)
+    digest = recipe_digest(recipe)
+    loaded = Loaded(project=project, recipe=recipe, digest=digest, sources=checked.sources)
     faults = list(_absent_files(loaded))
     if faults:
         document = loaded.document()
@@ -61,10 +63,29 @@ def load(project: Project, store: Store) -> Loaded:
     return loaded
 
 
-def _known(record: object) -> Recipe | None:
+def examine(project: Project, store: Store) -> Checked:
+    """Check a recipe, or every member of its matrix, and remember that it is good.
+
+    Raises RecipeError with every diagnostic at once.
+    """
+    from recipec.recipe.matrix import has_matrix, recipes_of
+
+    chain = read_chain(project)
+    recipes = recipes_of(chain.document)
+    checked = Checked(
+        sources=chain.sources,
+        matrix=has_matrix(chain.document),
+        # As the record holds them: sorted, so that nothing depends on whether there is a record.
+        recipes=tuple(json.loads(canonical(msgspec.to_builtins(recipe))) for recipe in recipes),
+    )
+    keep(project, checked, store)
+    return checked
+
+
+def _converted(plain: object) -> Recipe | None:
     """The recipe in a record; a foreign record counts as none."""
     try:
-        return msgspec.convert(record, Recipe)
+        return msgspec.convert(plain, Recipe)
     except msgspec.ValidationError:
         return None
 
@@ -82,12 +103,6 @@ def input_paths(loaded: Loaded) -> list[Path]:
 def recipe_digest(recipe: Recipe) -> str:
     """The digest of a recipe's values."""
     return sha256(canonical(given_values(recipe)))
-
-
-def _unreadable(project: Project, error: OSError) -> RecipeError:
-    message = f"cannot be read: {error.strerror}"
-    file = project.shown(project.recipe)
-    return RecipeError([Diagnostic(file=file, line=0, column=0, message=message)])
 
 
 def _absent_files(loaded: Loaded) -> Iterator[tuple[KeyPath, str, str]]:

@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from recipec.cli.common import add_recipe
-from recipec.cli.compile import as_locked, read_lock
+from recipec.cli.compile import as_locked, lock_to_start_from, of_member, read_lock
 from recipec.cli.console import print_json, quiet_or_bars, say
 from recipec.cli.frontend import load
+from recipec.cli.members import members
 from recipec.cli.project import Project, find_project
 from recipec.cli.state import Built
-from recipec.errors import OK, EnvironmentLacks, HashMismatch
+from recipec.errors import OK, EnvironmentLacks, HashMismatch, StaleLock
 from recipec.pins.lockfile import ExpectedOutputs, Lock, to_json
+from recipec.progress import Progress
 from recipec.store import Store, write_atomically
 
 
@@ -30,32 +32,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write recipes/NAME.lock.json, or record what training gave."""
+    """Write recipes/NAME.lock.json, of a matrix each member's, or record what training gave."""
     project, store = find_project(options.recipe), Store()
+    several = members(project, store)
+    rows = []
+    locks: list[tuple[Lock | None, Lock]] = []
     with quiet_or_bars(options.json) as bars:
-        if options.record:
-            lock = record(as_locked(project, store=store, progress=bars))
-            notices: tuple[str, ...] = ()
-        else:
-            from recipec.cli.passes import lock_and_plan
-
-            pinned, _ = lock_and_plan(
-                load(project, store),
-                old=read_lock(project),
-                store=store,
-                progress=bars,
-                locked=options.locked,
-            )
-            lock, notices = pinned.lock, (*pinned.notices, *pinned.changes)
-    _write(project, lock)
+        for one in several:
+            own = read_lock(one)
+            if options.record:
+                lock = record(as_locked(one, store=store, progress=bars))
+                notices: tuple[str, ...] = ()
+            else:
+                old = own if options.locked else lock_to_start_from(own, locks)
+                lock, notices = pin(one, old, store, bars, locked=options.locked)
+            locks.append((own, lock))
+            rows.append((one, lock, notices))
+    for one, lock, notices in rows:
+        _write(one, lock)
+        if not options.json:
+            _tell(one, lock, notices)
     if options.json:
-        print_json({"lock": project.shown(project.lock), "notices": list(notices), **_count(lock)})
-        return OK
-    for notice in notices:
-        say(notice)
-    count = ", ".join(f"{number} {what}" for what, number in _count(lock).items())
-    say(f"{project.shown(project.lock)}: {count}")
+        plain = [
+            {"lock": one.shown(one.lock), "notices": list(notices), **_count(lock)}
+            for one, lock, notices in rows
+        ]
+        print_json(plain[0] if several == (project,) else {"members": plain})
     return OK
+
+
+def pin(
+    project: Project, old: Lock | None, store: Store, progress: Progress, *, locked: bool
+) -> tuple[Lock, tuple[str, ...]]:
+    """A recipe's lock made from its old one, and what there is to say of it."""
+    from recipec.cli.passes import lock_and_plan
+
+    try:
+        pinned, _ = lock_and_plan(
+            load(project, store), old=old, store=store, progress=progress, locked=locked
+        )
+    except StaleLock as error:
+        raise of_member(error, project) from error
+    own = old is not None and old.recipe == pinned.lock.recipe
+    return pinned.lock, (*pinned.notices, *(pinned.changes if own else ()))
 
 
 def record(built: Built) -> Lock:
@@ -100,6 +119,13 @@ def _write(project: Project, lock: Lock) -> None:
     data = to_json(lock)
     if not project.lock.is_file() or project.lock.read_bytes() != data:
         write_atomically(project.lock, data)
+
+
+def _tell(project: Project, lock: Lock, notices: tuple[str, ...]) -> None:
+    for notice in notices:
+        say(notice)
+    count = ", ".join(f"{number} {what}" for what, number in _count(lock).items())
+    say(f"{project.shown(project.lock)}: {count}")
 
 
 def _count(lock: Lock) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Where things of a recipe lie: the project's root, the lock, the build folder, dvc.yaml.
 
-In: the path of a recipe. Out: paths. It reads no file's content.
+In: the path of a recipe, or `PATH:MEMBER` for one member of its matrix. Out: paths. It reads no
+file's content.
 """
 
 from __future__ import annotations
@@ -22,11 +23,18 @@ class Project:
     recipe: Path
     build: Path
     """The folder that holds a build folder for each recipe."""
+    member: str = ""
+    """The member of the recipe's matrix that is meant, empty for a recipe as a whole."""
+
+    @property
+    def reference(self) -> str:
+        """The recipe or member as commands take it, relative to the root."""
+        return self.relative(self.recipe) + (f":{self.member}" if self.member else "")
 
     @property
     def lock(self) -> Path:
-        """The recipe's lock, beside it."""
-        return self.recipe.with_name(f"{self.recipe.stem}.lock.json")
+        """The lock of the recipe or of the member, beside the recipe."""
+        return self.recipe.with_name(f"{self.member or self.recipe.stem}.lock.json")
 
     @property
     def dvc(self) -> Path:
@@ -51,9 +59,11 @@ def find_project(recipe: Path, build: Path | None = None) -> Project:
     """The project of a recipe: the nearest folder above it with .dvc, .git or dvc.yaml.
 
     Without any of these it is the working folder if the recipe is below it, else the recipe's own
-    folder. Raises RecipeError when there is no such recipe.
+    folder. `PATH:MEMBER` names one member of the matrix in the recipe at PATH. Raises RecipeError
+    when there is no such recipe.
     """
-    full = recipe.absolute()
+    path, member = split_member(recipe)
+    full = path.absolute()
     # os.path says False where Path raises: for a name that is too long, a folder that is closed.
     if not os.path.isfile(full):  # noqa: PTH113
         what = "is a folder, not a recipe" if os.path.isdir(full) else "there is no such recipe"  # noqa: PTH112
@@ -66,7 +76,17 @@ def find_project(recipe: Path, build: Path | None = None) -> Project:
     root = next(
         (f for f in full.parents if any((f / marker).exists() for marker in MARKERS)), fallback
     )
-    return Project(root=root, recipe=full, build=(build or root / "build").absolute())
+    return Project(
+        root=root, recipe=full, build=(build or root / "build").absolute(), member=member
+    )
+
+
+def split_member(recipe: Path) -> tuple[Path, str]:
+    """The file and the member that `PATH:MEMBER` means; a file of that very name comes first."""
+    path, colon, member = str(recipe).rpartition(":")
+    if not colon or os.path.isfile(recipe) or not os.path.isfile(path):  # noqa: PTH113
+        return recipe, ""
+    return Path(path), member
 
 
 def _nearest(missing: Path) -> str:

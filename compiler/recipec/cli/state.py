@@ -14,12 +14,12 @@ from typing import Any
 
 from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
-from recipec.cli.stamps import stamps, unmoved
+from recipec.cli.stamps import stamp, stamps, unmoved
 from recipec.image.image import Descriptor, Image, Layer
 from recipec.store import Store, canonical, sha256, write_atomically
 
 STATE = "build.json"
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +74,22 @@ class Built:
 
 def remember(
     built: Built,
-    source: bytes,
+    sources: Mapping[str, str],
     inputs: Mapping[str, list[int]],
     outputs: list[Path],
     store: Store,
 ) -> None:
-    """Write down what this build depended on and wrote, and that the store's blobs are in use."""
+    """Write down what this build depended on and wrote, and that the store's blobs are in use.
+
+    `sources` are the recipe's files, its bases too, with the digests of what was read.
+    """
     state = {
         "format": STATE_FORMAT,
         "compiler": compiler_fingerprint(),
         "root": str(built.project.root),
         "recipe": str(built.project.recipe),
-        "source": sha256(source),
+        "member": built.project.member,
+        "sources": dict(sources),
         "inputs": dict(inputs),
         "outputs": stamps(outputs),
         "built": built.to_plain(),
@@ -98,17 +102,14 @@ def remember(
 
 def up_to_date(project: Project, store: Store) -> Built | None:
     """The finished build, if nothing that it depends on or wrote has moved since."""
-    try:
-        source = project.recipe.read_bytes()
-    except OSError:
-        return None
     for folder in _build_folders(project):
         state = read_state(folder)
         if (
             state.get("format") == STATE_FORMAT
             and state["recipe"] == str(project.recipe)
+            and state["member"] == project.member
             and state["root"] == str(project.root)
-            and state["source"] == sha256(source)
+            and _as_read(state["sources"])
             and state["compiler"] == compiler_fingerprint()
             and unmoved(state["inputs"])
             and unmoved(state["outputs"])
@@ -117,6 +118,28 @@ def up_to_date(project: Project, store: Store) -> Built | None:
             if all(store.has(digest) for digest in _blobs(image)):
                 return _built_from(project, state["built"], image)
     return None
+
+
+def restamp(project: Project, path: Path, before: list[int]) -> None:
+    """Let the other builds know that a file which they share was written by one of us.
+
+    `before` is its stamp from before: a build that had another one is as stale as it was.
+    """
+    now = stamp(str(path))
+    for folder in _build_folders(project):
+        state = read_state(folder)
+        outputs = state.get("outputs")
+        if isinstance(outputs, dict) and before and outputs.get(str(path)) == before != now:
+            outputs[str(path)] = now
+            write_atomically(folder / STATE, canonical(state))
+
+
+def _as_read(sources: Mapping[str, str]) -> bool:
+    """Whether the recipe's files still hold what they held."""
+    try:
+        return all(sha256(Path(path).read_bytes()) == was for path, was in sources.items())
+    except OSError:
+        return False
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -131,8 +154,8 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def _build_folders(project: Project) -> list[Path]:
-    """The folder of the same name as the recipe's file first: nearly always the right one."""
-    likely = project.build / project.recipe.stem
+    """The folder of the member's or the recipe file's name first: nearly always the right one."""
+    likely = project.build / (project.member or project.recipe.stem)
     try:
         others = sorted(entry.path for entry in os.scandir(project.build) if entry.is_dir())
     except OSError:

@@ -5,11 +5,12 @@ In: names and paths. Out: plain stages; `merge` puts them into the project's dvc
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from recipec.emit.dvcyaml import Stage, merge
+from recipec.emit.dvcyaml import Stage, commands, merge
 
-__all__ = ["Stage", "StagePaths", "merge", "stages"]
+__all__ = ["Stage", "StagePaths", "left", "merge", "stages"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class StagePaths:
     """Paths relative to dvc.yaml, with forward slashes."""
 
     recipe: str
+    """The recipe, or `RECIPE:MEMBER` for one member of its matrix."""
     lock: str
     build: str
     """The recipe's build folder."""
@@ -56,6 +58,41 @@ def stages(name: str, paths: StagePaths) -> dict[str, Stage]:
             "metrics": [f"{evaluated}/metrics.json"],
         },
     }
+
+
+def left(
+    existing: bytes, *, recipe: str, names: AbstractSet[str], keep: AbstractSet[str], file: str
+) -> dict[str, str]:
+    """Stages of former members of a recipe's matrix, with the members' names.
+
+    `names` are the members that there are, the empty name alone for a recipe without a matrix;
+    `keep` are stages that stay whatever they run. Only stages under the names and with the commands
+    that recipec gives are found. Raises RecipeError when `existing` is not a dvc.yaml.
+    """
+    found = {}
+    for stage, command in commands(existing, file=file).items():
+        member = _member_run_by(command, recipe, stage)
+        if member is not None and stage not in keep and member not in names:
+            found[stage] = member or stage.rpartition("-")[0]
+    return found
+
+
+def _member_run_by(command: str, recipe: str, stage: str) -> str | None:
+    """The member of `recipe` that a stage of recipec's runs, empty for all of it; else None."""
+    import shlex
+
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return None
+    if words[:2] != ["recipec", "run"] or words[3:4] != ["--stage"] or len(words) not in {5, 7}:
+        return None
+    path, colon, member = words[2].rpartition(":")
+    if not colon or path != recipe:
+        path, member = words[2], ""
+    name, _, step = stage.rpartition("-")
+    ours = path == recipe and step == words[4] and member in {"", name}
+    return member if ours else None
 
 
 def _quoted(text: str) -> str:

@@ -15,22 +15,22 @@ from recipec.errors import Diagnostic, RecipeError
 Stage = dict[str, Any]
 
 
-def merge(existing: bytes | None, wanted: Mapping[str, Stage], *, file: str) -> bytes:
-    """The dvc.yaml with these stages in it.
+def merge(
+    existing: bytes | None,
+    wanted: Mapping[str, Stage],
+    *,
+    file: str,
+    without: Sequence[str] = (),
+) -> bytes:
+    """The dvc.yaml with these stages in it, and those of `without` out of it.
 
     Raises RecipeError when it is not a dvc.yaml, or one whose other parts would not stay as they
     are: the result is read back and compared before it is handed out.
     """
-    try:
-        before = (existing or b"").decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = (existing or b"").count(b"\n", 0, error.start) + 1
-        raise _not_dvc(file, line, "not UTF-8") from None
-    mark = "\ufeff" if before.startswith("\ufeff") else ""
-    text = before = before.removeprefix("\ufeff")
-    for name, stage in wanted.items():
-        text = _merge_one(text, name, stage, file)
-    if text != before and not _kept(_with_newline(before, "\n"), text, wanted, file):
+    mark, before = _decoded(existing, file)
+    text = _drop(before, without, file) if without else before
+    text = _merge_all(text, wanted, file)
+    if text != before and not _kept(_with_newline(before, "\n"), text, wanted, without, file):
         raise _not_dvc(
             file,
             1,
@@ -39,6 +39,68 @@ def merge(existing: bytes | None, wanted: Mapping[str, Stage], *, file: str) -> 
             " recipec's own",
         )
     return (mark + text).encode("utf-8")
+
+
+def commands(existing: bytes, *, file: str) -> dict[str, str]:
+    """The command of each stage that has one in a single text. Raises RecipeError like `merge`."""
+    _, text = _decoded(existing, file)
+    root = _compose(text, file)
+    stages = _child(root, "stages") if root is not None else None
+    plain = _plain(stages[1]) if stages is not None else None
+    found = plain.items() if isinstance(plain, dict) else ()
+    every = {name: stage.get("cmd") for name, stage in found if isinstance(stage, dict)}
+    return {name: command for name, command in every.items() if isinstance(command, str)}
+
+
+def _decoded(existing: bytes | None, file: str) -> tuple[str, str]:
+    """The byte order mark, if there is one, and the text."""
+    try:
+        text = (existing or b"").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = (existing or b"").count(b"\n", 0, error.start) + 1
+        raise _not_dvc(file, line, "not UTF-8") from None
+    return ("\ufeff" if text.startswith("\ufeff") else ""), text.removeprefix("\ufeff")
+
+
+def _merge_all(text: str, wanted: Mapping[str, Stage], file: str) -> str:
+    """All stages at once where there is a block to put them into: parsing a long file is slow."""
+    rest = dict(wanted)
+    while rest:
+        root = _compose(text, file)
+        found = _child(root, "stages") if root is not None and not root.flow_style else None
+        if found is not None and _is_block(found[1]):
+            return _into_block(text, found[1], rest)
+        name = next(iter(rest))
+        text = _merge_one(text, name, rest.pop(name), file)
+    return text
+
+
+def _is_block(node: Any) -> bool:
+    filled = not isinstance(node.value, str) and not node.flow_style and bool(node.value)
+    return filled and isinstance(node.value[0], tuple)
+
+
+def _drop(text: str, names: Sequence[str], file: str) -> str:
+    """The text without these stages; comments around them stay."""
+    for name in reversed(names):
+        root = _compose(text, file)
+        found = _child(root, "stages") if root is not None else None
+        pairs = found[1].value if found is not None else ()
+        place = next((i for i, (key, _) in enumerate(pairs) if key.value == name), None)
+        if found is None or place is None:
+            continue
+        key, value = pairs[place]
+        if found[1].flow_style or root.flow_style:
+            first, last = key.start_mark.index, value.end_mark.index
+            if place:
+                first = pairs[place - 1][1].end_mark.index
+            elif len(pairs) > 1:
+                last = pairs[1][0].start_mark.index
+            text = text[:first] + text[last:]
+        else:
+            lines = _lines(text)
+            text = "".join([*lines[: key.start_mark.line], *lines[_pair_end(key, value) + 1 :]])
+    return text
 
 
 def _merge_one(text: str, name: str, stage: Stage, file: str) -> str:
@@ -69,33 +131,55 @@ def _into_stages(text: str, key: Any, node: Any, name: str, stage: Stage, file: 
         return "".join([*lines[:at], _with_newline(lines[at], end), block, *lines[at + 1 :]])
     if not isinstance(node.value[0], tuple):
         raise _not_dvc(file, key.start_mark.line + 1, "`stages` is not a mapping")
-    return _into_block(text, node, name, stage)
+    return _into_block(text, node, {name: stage})
 
 
-def _into_block(text: str, node: Any, name: str, stage: Stage) -> str:
-    """Replace the stage's own lines, or put new ones after the last stage."""
+def _into_block(text: str, node: Any, wanted: Mapping[str, Stage]) -> str:
+    """Replace the stages' own lines, and put new ones after the last stage."""
     end = _line_end(text)
     lines = _lines(_with_newline(text, end))
     indent = node.value[0][0].start_mark.column
-    for key, value in node.value:
-        if key.value != name:
-            continue
-        here = _plain(value)
-        if isinstance(here, dict) and {k: here.get(k) for k in stage} == stage:
-            return text
-        first, last = key.start_mark.line, _pair_end(key, value)
-        inner = value.value[0][0].start_mark.column - indent if isinstance(here, dict) else 0
-        if inner < 1 or value.flow_style:
-            inner, own = 2, _own_in_flow(text, value, stage, " " * (indent + 2), end)
-            made = _indented(name, stage, indent, inner, end)
-        else:
-            # The line of the key stays, with its comment.
-            own = _own_lines(lines[: last + 1], key, value, stage)
-            made = lines[first] + _indented(name, stage, indent, inner, end).split(end, 1)[1]
-        return "".join([*lines[:first], made, *own, *lines[last + 1 :]])
-    last = max(_last_line(node), _last_content(lines, node.end_mark))
-    block = _indented(name, stage, indent, end=end)
-    return "".join([*lines[: last + 1], block, *lines[last + 1 :]])
+    present = {key.value: (key, value) for key, value in reversed(node.value)}
+    absent = {name: stage for name, stage in wanted.items() if name not in present}
+    edits = []
+    for name in [name for name in wanted if name in present]:
+        key, value = present[name]
+        here, stage = _plain(value), wanted[name]
+        if not isinstance(here, dict) or {k: here.get(k) for k in stage} != stage:
+            made = _block_anew(text, lines, key, value, name, stage, indent, end)
+            edits.append((key.start_mark.line, _pair_end(key, value), made))
+    if not edits and not absent:
+        return text
+    if absent:
+        last = max(_last_line(node), _last_content(lines, node.end_mark))
+        made = [_indented(name, stage, indent, end=end) for name, stage in absent.items()]
+        edits.append((last + 1, last, made))
+    # From the bottom up, so that the lines above keep their numbers.
+    for first, last, made in sorted(edits, key=lambda edit: edit[:2], reverse=True):
+        lines[first : last + 1] = made
+    return "".join(lines)
+
+
+def _block_anew(
+    text: str,
+    lines: Sequence[str],
+    key: Any,
+    value: Any,
+    name: str,
+    stage: Stage,
+    indent: int,
+    end: str,
+) -> list[str]:
+    """The lines of a stage that is there and says something else, with what its users added."""
+    first, last = key.start_mark.line, _pair_end(key, value)
+    mapping = isinstance(_plain(value), dict)
+    inner = value.value[0][0].start_mark.column - indent if mapping and value.value else 0
+    if inner < 1 or value.flow_style:
+        own = _own_in_flow(text, value, stage, " " * (indent + 2), end)
+        return [_indented(name, stage, indent, 2, end), *own]
+    # The line of the key stays, with its comment.
+    made = lines[first] + _indented(name, stage, indent, inner, end).split(end, 1)[1]
+    return [made, *_own_lines(lines[: last + 1], key, value, stage)]
 
 
 def _own_lines(lines: list[str], key: Any, value: Any, stage: Stage) -> list[str]:
@@ -169,7 +253,9 @@ def _compose(text: str, file: str) -> Any:
     return root
 
 
-def _kept(before: str, after: str, wanted: Mapping[str, Stage], file: str) -> bool:
+def _kept(
+    before: str, after: str, wanted: Mapping[str, Stage], without: Sequence[str], file: str
+) -> bool:
     """Whether the new text holds our stages, and all else as it was."""
     try:
         old, new = _compose(before, file), _compose(after, file)
@@ -179,13 +265,13 @@ def _kept(before: str, after: str, wanted: Mapping[str, Stage], file: str) -> bo
             isinstance(made.get(name), dict) and {k: made[name].get(k) for k in stage} == stage
             for name, stage in wanted.items()
         )
-        return ours and _rest(old, wanted) == _rest(new, wanted)
+        return ours and _rest(old, wanted, without) == _rest(new, wanted, without)
     except (RecipeError, RecursionError):
         return False
 
 
-def _rest(root: Any, wanted: Mapping[str, Stage]) -> list[Any]:
-    """What a dvc.yaml says beside our stages, in its order."""
+def _rest(root: Any, wanted: Mapping[str, Stage], without: Sequence[str]) -> list[Any]:
+    """What a dvc.yaml says beside our stages and those that go, in its order."""
     rest: list[Any] = []
     for key, value in root.value if root is not None else ():
         if key.value != "stages" or isinstance(value.value, str):
@@ -193,6 +279,8 @@ def _rest(root: Any, wanted: Mapping[str, Stage]) -> list[Any]:
             continue
         for name, stage in value.value:
             ours = wanted.get(name.value)
+            if ours is None and name.value in without:
+                continue
             if ours is None:
                 rest.append((_tree(name), _tree(stage)))
             elif not isinstance(stage.value, str):

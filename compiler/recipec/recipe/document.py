@@ -6,7 +6,7 @@ Values only. `recipec.recipe.read` makes a `Document`; the checker asks it for p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recipec.errors import Diagnostic, visible
 
@@ -20,6 +20,8 @@ class Place:
     line: int
     column: int
     width: int
+    file: str = ""
+    """The file, where it is another one than the document's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Document:
     value: object
     keys: Mapping[KeyPath, Place]
     values: Mapping[KeyPath, Place]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The lines of the other files that places stand in, by name."""
 
     def place(self, path: KeyPath, *, key: bool = False) -> Place:
         """The place of a value or of its key, or of the nearest parent that is there."""
@@ -50,9 +54,10 @@ class Document:
     ) -> Diagnostic:
         """A diagnostic at the value of `path`, or at its key."""
         place = self.place(path, key=key)
-        excerpt = self.lines[place.line - 1] if place.line <= len(self.lines) else ""
+        lines = self.others[place.file] if place.file else self.lines
+        excerpt = lines[place.line - 1] if place.line <= len(lines) else ""
         return Diagnostic(
-            file=self.file,
+            file=place.file or self.file,
             line=place.line,
             column=place.column,
             message=message,
@@ -60,6 +65,11 @@ class Document:
             excerpt=excerpt,
             width=place.width,
         )
+
+    def spot(self, path: KeyPath, *, key: bool = False) -> str:
+        """Where something stands, for a sentence that is shown elsewhere: `FILE:LINE:COLUMN`."""
+        place = self.place(path, key=key)
+        return f"{place.file or self.file}:{place.line}:{place.column}"
 
 
 def dotted(path: KeyPath) -> str:

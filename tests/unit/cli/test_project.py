@@ -85,7 +85,7 @@ def test_a_checked_recipe_is_not_checked_again(workplace: Workplace) -> None:
     assert load(project, store) == first
     (record,) = (store.root / "records" / "checked").iterdir()
     known = json.loads(record.read_bytes())
-    known["training"]["seed"] = 99
+    known["recipes"][0]["training"]["seed"] = 99
     record.write_text(json.dumps(known))
     assert load(project, store).recipe.training.seed == 99  # it came from the record
     workplace.recipe.write_text(RECIPE + "# moved\n")
