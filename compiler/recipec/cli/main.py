@@ -110,7 +110,9 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"recipec {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, summary in COMMANDS.items():
+    # A parser costs as much as ten imports: of a known command, only its own is made.
+    wanted = {command: COMMANDS[command]} if command in COMMANDS else COMMANDS
+    for name, summary in wanted.items():
         sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == command:
             module = importlib.import_module(f"recipec.cli.{name.replace('-', '_')}")

@@ -20,6 +20,7 @@ from recipec.emit.part import import_lines
 from recipec.emit.run_json import run_json
 from recipec.emit.tasks import task_part
 from recipec.emit.training import training_part
+from recipec.fingerprint import package_folder
 from recipec.pins.lockfile import Lock
 from recipec.plan.plan import Settings
 
@@ -62,10 +63,13 @@ def _render(template: str, context: dict[str, Any]) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from recipec.emit.bytecode import TemplateCache
 
     environment = Environment(
-        loader=PackageLoader("recipec_templates", ""),
+        loader=FileSystemLoader(package_folder("recipec_templates")),
+        bytecode_cache=TemplateCache(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
