@@ -133,7 +133,7 @@ def _host_root(built: Built, store: Store) -> Path:
         shutil.rmtree(root)
     links = {f"model/{file.path}": sources[file.sha256] for file in lock.model.files}
     for data in lock.data:
-        links[data_path(data.split, data.path)] = sources[data.sha256]
+        links[data_path(data.split)] = sources[data.sha256]
     inputs = json.loads((built.folder / "run.json").read_bytes())["inputs"]
     for path in ["recipe/run.json", *(row["path"] for row in inputs)]:
         if path.startswith("recipe/"):

@@ -160,15 +160,15 @@ def stage_paths(loaded: Loaded, lock: Lock) -> dvc.StagePaths:
     project, recipe = loaded.project, loaded.recipe
     model = recipe.architecture.model
     models = [model.removeprefix("path:")] if model.startswith("path:") else []
-    by_split = {file.split: file.path for file in lock.data}
-    trained_on = [by_split[split] for split in ("train", "validation") if split in by_split]
-    measured_on = by_split.get("test", by_split.get("validation"))
+    by_split = {file.split: [s.path for s in file.read_from] for file in lock.data}
+    trained_on = [*by_split["train"], *by_split.get("validation", ())]
+    measured_on = by_split.get("test", by_split.get("validation", []))
     usual = project.build == project.root / "build"
     return dvc.StagePaths(
         options="" if usual else f" -o {shlex.quote(project.relative(project.build))}",
-        recipe=project.relative(project.recipe),
+        recipe=project.reference,
         lock=project.relative(project.lock),
         build=project.relative(project.folder(recipe.name)),
-        train_inputs=(*trained_on, *models),
-        evaluate_inputs=(*([measured_on] if measured_on else []), *models),
+        train_inputs=(*dict.fromkeys(trained_on), *models),
+        evaluate_inputs=(*measured_on, *models),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 
 from recipec.pins.lockfile import Lock
 from recipec.plan.plan import Settings
@@ -42,13 +41,13 @@ def run_json(settings: Settings, lock: Lock, files: Mapping[str, bytes]) -> byte
     return (json.dumps(plain, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
 
 
-def data_path(split: str, path: str) -> str:
-    """Where a split's file lies under the root, whatever its name in the project."""
-    return f"data/{split}{PurePosixPath(path).suffix}"
+def data_path(split: str) -> str:
+    """Where a split's rows lie under the root, whatever they were read from."""
+    return f"data/{split}.jsonl"
 
 
 def _inputs(lock: Lock, files: Mapping[str, bytes]) -> list[dict[str, object]]:
     found = [(f"model/{file.path}", file.sha256, file.size) for file in lock.model.files]
-    found += [(data_path(file.split, file.path), file.sha256, file.size) for file in lock.data]
+    found += [(data_path(file.split), file.sha256, file.size) for file in lock.data]
     found += [(f"recipe/{name}", sha256(data), len(data)) for name, data in files.items()]
     return [{"path": path, "sha256": digest, "size": size} for path, digest, size in sorted(found)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from recipec.emit.bundle import Bundle
 from recipec.errors import EnvironmentLacks
@@ -95,7 +95,7 @@ def layer_specs(
         name=", ".join(sorted(d.split for d in lock.data)),
         python=python,
         inputs=tuple(
-            _input(f"{DATA}/{d.split}{PurePosixPath(d.path).suffix}", d.sha256, d.size, sources)
+            _input(f"{DATA}/{d.split}.jsonl", d.sha256, d.size, sources)
             for d in sorted(lock.data, key=lambda d: d.split)
         ),
     )

@@ -45,9 +45,14 @@ def describe(old: Lock, new: Lock) -> tuple[str, ...]:
         {f"{file.split} {file.path}": file.sha256 for file in old.data},
         {f"{file.split} {file.path}": file.sha256 for file in new.data},
     )
+    lines += _files("data", _data_sources(old), _data_sources(new))
     if old.labels != new.labels:
         lines.append("labels: changed")
     return tuple(lines)
+
+
+def _data_sources(lock: Lock) -> dict[str, str]:
+    return {source.path: source.sha256 for file in lock.data for source in file.sources}
 
 
 def _wheels(wheels: tuple[Wheel, ...]) -> dict[str, tuple[str, str]]:

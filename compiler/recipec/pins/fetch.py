@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipec.errors import HashMismatch, RecipeError
+from recipec.errors import EnvironmentLacks, HashMismatch, RecipeError
 from recipec.pins.lockfile import DataFile, Deb, Lock, Model, Platform, Wheel
 from recipec.progress import Progress
 from recipec.store import Store
@@ -194,9 +194,10 @@ def project_files(
 ) -> dict[str, Path]:
     """Files of the lock that lie in the project, by digest.
 
-    Raises RecipeError for a missing one, HashMismatch for one with other bytes.
+    Raises RecipeError for a missing one, HashMismatch for one with other bytes, EnvironmentLacks
+    for rows in normal form that no lock was made of here.
     """
-    named = {file.path: file.sha256 for file in data}
+    named = {source.path: source.sha256 for file in data for source in file.read_from}
     if model.source.startswith("path:"):
         folder = model.source.removeprefix("path:")
         named |= {f"{folder}/{file.path}": file.sha256 for file in model.files}
@@ -214,7 +215,19 @@ def project_files(
                 hint="restore the file, or run `recipec lock` to pin what is there now",
             )
         found[expected] = project / path
+    for file in data:
+        if file.sources:
+            found[file.sha256] = _normal(file, store)
     return found
+
+
+def _normal(file: DataFile, store: Store) -> Path:
+    if not store.has(file.sha256):
+        raise EnvironmentLacks(
+            f"the {file.split} rows in normal form are not in the store",
+            hint="`recipec lock` writes them again from the project's files",
+        )
+    return store.path(file.sha256)
 
 
 def package_paths(lock: Lock, store: Store) -> dict[str, Path]:

@@ -99,9 +99,9 @@ def make_lock(
         sources={
             **(package_paths(lock, store) if fetch_packages else {}),
             **model.sources,
-            **{file.sha256: project / file.path for file in data.files},
+            **data.sources,
         },
-        notices=tuple(upstream.notices),
+        notices=(*data.notices, *upstream.notices),
         model=model.facts,
         changes=describe(old, lock) if old is not None else (),
     )
@@ -156,6 +156,7 @@ def _draft(
         model=model.model,
         data=data.files,
         labels=data.labels,
+        label_counts=data.label_counts,
     )
 
 
@@ -278,7 +279,9 @@ def _wheel_inputs(lock: Lock) -> tuple[object, ...]:
 
 
 def _inputs(lock: Lock) -> Lock:
-    return replace(lock, image=None, outputs=None)
+    """What the image's bytes come of: the rows of a normal form, not what they were read from."""
+    rows = tuple(replace(file, sources=()) for file in lock.data)
+    return replace(lock, data=rows, image=None, outputs=None)
 
 
 def _refuse_other_version(old: Lock, *, locked: bool) -> None:

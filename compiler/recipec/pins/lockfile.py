@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 LOCK_VERSION = 1
+_ONLY_IF_THERE = {"label_counts", "normal_form", "sources"}
+"""Keys that a lock holds only where they say something."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +70,35 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file that rows were read from: `path` relative to the project's root, `size` in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataFile:
-    """One data file: `path` relative to the project's root, `rows` examples."""
+    """One split as the image has it: JSON Lines with `rows` examples.
+
+    Without `sources` it is the project's file at `path`, as it lies there. With them the compiler
+    wrote it from these files, in the version `normal_form`, and `path` is no more than its name.
+    """
 
     split: str
     path: str
     sha256: str
     size: int
     rows: int
+    normal_form: int = 0
+    sources: tuple[SourceFile, ...] = ()
+
+    @property
+    def read_from(self) -> tuple[SourceFile, ...]:
+        """The files of the project that the rows come from."""
+        itself = SourceFile(path=self.path, sha256=self.sha256, size=self.size)
+        return self.sources or (itself,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +139,9 @@ class Lock:
     model: Model
     data: tuple[DataFile, ...]
     labels: tuple[str, ...] = ()
+    """Labels or tags in the order of the model's outputs."""
+    label_counts: tuple[int, ...] = ()
+    """Training rows (of tags: words) that have each of `labels`."""
     image: ExpectedImage | None = None
     outputs: ExpectedOutputs | None = None
 
@@ -123,6 +149,10 @@ class Lock:
 def to_json(lock: Lock) -> bytes:
     """The lock's text: keys in the order of the types, two spaces, a newline at the end."""
     plain = msgspec.to_builtins(lock)
+    for part in (plain, *plain["data"]):
+        for key in _ONLY_IF_THERE & part.keys():
+            if not part[key]:
+                del part[key]
     return (json.dumps(plain, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
 
 

@@ -1,6 +1,6 @@
 """The splits of a recipe's data: which files each has, or which share of the training rows.
 
-In: the recipe's `domain.data`. Out: `Split`s, train first. It reads no file.
+In: the recipe's `domain.data` or `domain.corpus`. Out: `Split`s, train first. It reads no file.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from recipec.recipe.schema import Data
+from recipec.recipe.schema import Corpus, Data
 
 SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]+)?)%")
 
@@ -24,9 +24,10 @@ class Split:
     """Between 0 and 1; such a split has no files of its own."""
 
 
-def splits_of(data: Data) -> tuple[Split, ...]:
+def splits_of(data: Data | Corpus) -> tuple[Split, ...]:
     """The splits that the recipe has, train first."""
-    named = (("train", data.train), ("validation", data.validation), ("test", data.test))
+    test = data.test if isinstance(data, Data) else None
+    named = (("train", data.train), ("validation", data.validation), ("test", test))
     return tuple(_split(name, value) for name, value in named if value is not None)
 
 

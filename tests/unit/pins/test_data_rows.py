@@ -114,9 +114,9 @@ def test_empty_and_missing(tmp_path: Path, store: Store) -> None:
         "none.jsonl: error: no such file",
         "none2.jsonl: error: no such file",
     ]
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
-        read(summarization(train="folder"), tmp_path, store)
+        read(summarization(train="folder.jsonl"), tmp_path, store)
 
 
 def test_labels(tmp_path: Path, store: Store) -> None:
