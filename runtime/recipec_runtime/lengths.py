@@ -21,8 +21,9 @@ Count = tuple[int, int]
 
 
 def fitting(
+    tokenizer: Any,
     rows: Sequence[Row],
-    token_counts: Callable[[Sequence[Row]], Sequence[Sequence[Count]]],
+    token_counts: Callable[[Any, Sequence[Row]], Sequence[Sequence[Count]]],
     *,
     max_lost: float,
     drop: bool = False,
@@ -35,7 +36,8 @@ def fitting(
     """
     long: list[bool] = []
     for some in batches(rows, CHUNK):
-        long += [any(count > most for count, most in counts) for counts in token_counts(some)]
+        counted = token_counts(tokenizer, some)
+        long += [any(tokens > most for tokens, most in counts) for counts in counted]
     blank = [any(_is_blank(value) for value in row.values()) for row in rows]
     lost = sum(b or (drop and o) for b, o in zip(blank, long, strict=True))
     found = {"empty": sum(blank), "dropped" if drop else "cut": sum(long)}
@@ -54,4 +56,4 @@ def fitting(
 
 
 def _is_blank(value: Any) -> bool:
-    return not value.strip() if isinstance(value, str) else not value
+    return isinstance(value, str) and not value.strip()

@@ -26,11 +26,15 @@ class Batches:
     accumulation: int
     steps_per_epoch: int
     total_steps: int
+    open_steps: bool
+    """Whether the run has fewer steps if rows are dropped."""
 
 
 def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
     """The numbers of rows and steps, for `train_rows` rows."""
     training = recipe.training
+    open_steps = training.overlong == "drop" and training.steps is None
+    at_most = "; fewer if rows are dropped" if open_steps else ""
     size = ledger.choose(
         "training.batch_size",
         training.batch_size,
@@ -48,7 +52,7 @@ def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
     per_epoch = ledger.note(
         "training.steps_per_epoch",
         math.ceil(train_rows / size),
-        f"{train_rows:,} rows in batches of {size}; the last may be smaller",
+        f"{train_rows:,} rows in batches of {size}; the last may be smaller{at_most}",
         "steps",
     )
     if training.steps is not None:
@@ -62,7 +66,10 @@ def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
             "training.epochs", training.epochs, 3, "what fine-tuning usually takes", "epochs"
         )
         total = ledger.note(
-            "training.steps", epochs * per_epoch, f"{epochs} epochs of {per_epoch}", "steps"
+            "training.steps",
+            epochs * per_epoch,
+            f"{epochs} epochs of {per_epoch}{at_most}",
+            "steps",
         )
     return Batches(
         epochs=epochs,
@@ -73,6 +80,7 @@ def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
         ),
         steps_per_epoch=per_epoch,
         total_steps=total,
+        open_steps=open_steps,
     )
 
 
@@ -92,6 +100,11 @@ def plan_lengths(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> d
         else 0
         for name, usual in _USUAL.items()
     }
+
+
+def usual_length(name: str, config: Mapping[str, Any]) -> int:
+    """The length in tokens that a recipe gets that leaves `training.NAME` open."""
+    return min(_USUAL[name], positions(config))
 
 
 def _reason(usual: int, longest: int) -> str:

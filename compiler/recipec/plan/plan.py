@@ -34,7 +34,10 @@ class TaskSettings:
     labels: tuple[str, ...] = ()
     multi_label: bool = False
     class_weights: tuple[float, ...] = ()
-    """One for each label; empty for equal weights."""
+    """One for each label; empty for equal weights. Of multi-label tasks: the weight of a row that
+    has the label, beside 1 for one that has not."""
+    segments: bool = False
+    """Texts come in pairs, and the model has an embedding for each of the two."""
     prefix: str = ""
     chat_template: str = ""
     """`model` or a named one; empty for tasks without chats."""
@@ -85,6 +88,10 @@ class MethodSettings:
     dropout: float = 0.0
     target_modules: tuple[str, ...] = ()
     """Names of modules as peft matches them, sorted; empty: found in the module tree."""
+    targets_given: bool = False
+    """Whether the recipe names them: then each must be there."""
+    target_parameters: tuple[str, ...] = ()
+    """Fused weights of experts, as peft matches parameter names."""
     feedforward_modules: tuple[str, ...] = ()
     dora: bool = False
     rslora: bool = False
@@ -93,12 +100,14 @@ class MethodSettings:
     """`nf4`, `int8`, or empty."""
     double_quantization: bool = False
     placement: str = ""
+    adapted_layers: tuple[str, ...] = ()
+    """Regular expressions of the layers that a bottleneck adapter goes behind."""
     reduction_factor: int = 0
     virtual_tokens: int = 0
     projection: bool = False
     init_text: str = ""
     also_train: tuple[str, ...] = ()
-    """`head`, `norms`, `embeddings`, `gates`, or regular expressions of parameter names."""
+    """`head`, `norms`, `embeddings`, `positions`, `gates`, or regular expressions of parameter names."""
     freeze: tuple[str, ...] = ()
 
 
@@ -113,6 +122,8 @@ class TrainingSettings:
     """batch_size / micro_batch_size."""
     steps_per_epoch: int
     total_steps: int
+    open_steps: bool = False
+    """Whether the run has fewer steps if rows are dropped."""
     warmup_steps: int
     learning_rate: float
     schedule: str

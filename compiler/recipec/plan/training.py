@@ -1,19 +1,37 @@
-"""What the plan decides of `training`: optimizer, schedule, cadence."""
+"""What the plan decides of `training`: optimizer, schedule, cadence, what is kept."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from recipec.plan.batches import plan_batches, plan_lengths
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import TrainingSettings
-from recipec.recipe.schema import Recipe
+from recipec.recipe.schema import Recipe, Training
 
-_FULL_RATE, _LORA_RATE = 5.0e-5, 3.0e-4
+RATES = {
+    "full": (5.0e-5, "the upper end of what BERT's authors tried (arXiv:1810.04805, A.3)"),
+    "layernorm": (1.0e-3, "few weights, each near one: they take larger steps"),
+    "lora": (3.0e-4, "adapters are trained at several times the rate of full fine-tuning"),
+    "qlora": (2.0e-4, "its authors' for models up to 13B (arXiv:2305.14314, B.2)"),
+    "bottleneck": (1.0e-3, "within what its authors tried (arXiv:1902.00751, section 3.1)"),
+    "prefix": (1.0e-2, "few weights far from the loss"),
+    "prompt": (3.0e-1, "its authors' (arXiv:2104.08691, section 2)"),
+    "ia3": (3.0e-3, "its authors' (arXiv:2205.05638, section 3.3)"),
+}
+"""Peak learning rate by method where the recipe has none, and why."""
+_COSINE = "after warmup, down to zero along half a cosine"
+_DECAY = "the share that MiniCPM's authors found enough (arXiv:2404.06395)"
+_BETAS = {
+    "adamw": ((0.9, 0.999), "Adam's authors' (arXiv:1412.6980)"),
+    "adamw-8bit": ((0.9, 0.999), "Adam's authors' (arXiv:1412.6980)"),
+    "lion": ((0.9, 0.99), "Lion's authors' (arXiv:2302.06675)"),
+    "sgd": ((0.9, 0.0), "the usual momentum"),
+}
+"""Defaults of beta1 and beta2 by optimizer; beta1 is SGD's momentum. Adafactor has neither."""
 
 
 def plan_training(
@@ -21,58 +39,161 @@ def plan_training(
 ) -> TrainingSettings:
     """The training's settings; `config` is the model's config.json."""
     batches = plan_batches(recipe, train_rows, ledger)
+    total = batches.total_steps
     return TrainingSettings(
         **asdict(batches),
         **plan_lengths(recipe, config, ledger),
-        **_optimizer(recipe, batches.total_steps, ledger),
-        **_cadence(recipe, batches.total_steps, ledger),
+        **_optimizer(recipe, ledger),
+        **_schedule(recipe.training, total, ledger),
+        **_extras(recipe.training, ledger),
+        **_cadence(recipe.training, total, ledger),
+        **_kept(recipe, ledger),
     )
 
 
-def _optimizer(recipe: Recipe, total_steps: int, ledger: Ledger) -> dict[str, Any]:
+def _optimizer(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
     training = recipe.training
-    keep = partial(ledger.keep, "training", training)
-    full = recipe.method.type == "full"
     rate = ledger.choose(
         "training.learning_rate",
         training.learning_rate,
-        _FULL_RATE if full else _LORA_RATE,
-        "the upper end of what BERT's authors tried for full fine-tuning (arXiv:1810.04805, A.3)"
-        if full
-        else "adapters are trained at several times the rate of full fine-tuning",
+        *RATES[recipe.method.type],
     )
-    share = ledger.choose(
-        "training.warmup_ratio", training.warmup_ratio, 0.06, "RoBERTa's share (arXiv:1907.11692)"
-    )
-    # Rounded first: in binary, 0.07 of 100 is a little above 7.
-    warmup = min(math.ceil(round(share * total_steps, 6)), total_steps)
+    fused = "the same bytes on every CPU, and fused: the fastest"
+    decay = "its own; biases and norms are exempt"
     return {
         "learning_rate": float(rate),
-        "warmup_steps": ledger.note(
-            "training.warmup_steps", warmup, f"{share:g} of {total_steps} steps", "steps"
-        ),
-        "schedule": keep("schedule", "after warmup, down to zero along half a cosine"),
-        "weight_decay": float(keep("weight_decay", "AdamW's; biases and norms are exempt")),
-        "max_grad_norm": float(keep("max_grad_norm", "the global norm; 0 never clips")),
-        "label_smoothing": float(keep("label_smoothing", "plain cross-entropy")),
-        "seed": keep("seed", "everything random follows from it"),
+        "optimizer": ledger.keep("training", training, "optimizer", fused),
+        **_betas(training, ledger),
+        "weight_decay": float(ledger.keep("training", training, "weight_decay", decay)),
     }
 
 
-def _cadence(recipe: Recipe, total_steps: int, ledger: Ledger) -> dict[str, Any]:
+def _betas(training: Training, ledger: Ledger) -> dict[str, float]:
+    """beta1, beta2 and epsilon of the optimizers that have them."""
+    if training.optimizer == "adafactor":
+        return {}
+    (first, second), reason = _BETAS[training.optimizer]
+    chosen = {"beta1": ledger.choose("training.beta1", training.beta1, first, reason)}
+    if training.optimizer != "sgd":
+        chosen["beta2"] = ledger.choose("training.beta2", training.beta2, second, reason)
+    if training.optimizer.startswith("adamw"):
+        chosen["epsilon"] = ledger.choose("training.epsilon", training.epsilon, 1e-8, reason)
+    return {name: float(value) for name, value in chosen.items()}
+
+
+def _schedule(training: Training, total: int, ledger: Ledger) -> dict[str, Any]:
+    chosen: dict[str, Any] = {
+        "schedule": ledger.keep("training", training, "schedule", _COSINE),
+        "warmup_steps": _warmup(training, total, ledger),
+    }
+    if training.schedule == "warmup-stable-decay":
+        share = ledger.choose("training.decay_ratio", training.decay_ratio, 0.1, _DECAY)
+        steps = max(1, min(_steps(share, total), total - chosen["warmup_steps"]))
+        chosen["decay_steps"] = ledger.note(
+            "training.decay_steps", steps, f"{share:g} of {total} steps", "steps"
+        )
+    if training.schedule == "polynomial":
+        chosen["power"] = float(
+            ledger.choose("training.power", training.power, 1.0, "a line; 2 falls faster at first")
+        )
+    return chosen
+
+
+def _warmup(training: Training, total: int, ledger: Ledger) -> int:
+    if training.warmup_steps is not None:
+        steps = min(training.warmup_steps, total)
+        said = "the recipe says so" if steps == training.warmup_steps else f"all {total} steps"
+        return ledger.note("training.warmup_steps", steps, said, "steps", "recipe")
+    share = ledger.choose(
+        "training.warmup_ratio", training.warmup_ratio, 0.06, "RoBERTa's share (arXiv:1907.11692)"
+    )
+    return ledger.note(
+        "training.warmup_steps", _steps(share, total), f"{share:g} of {total} steps", "steps"
+    )
+
+
+def _steps(share: float, total: int) -> int:
+    # Rounded first: in binary, 0.07 of 100 is a little above 7.
+    return min(math.ceil(round(share * total, 6)), total)
+
+
+def _extras(training: Training, ledger: Ledger) -> dict[str, Any]:
+    """Knobs that are off unless the recipe turns them on."""
+
+    def keep(name: str, reason: str) -> Any:
+        return ledger.keep("training", training, name, reason)
+
+    return {
+        "max_grad_norm": float(keep("max_grad_norm", "the global norm; 0 never clips")),
+        "label_smoothing": float(keep("label_smoothing", "plain cross-entropy")),
+        "neftune_alpha": _float(keep("neftune_alpha", "no noise on the embeddings")),
+        "ema_decay": _float(keep("ema_decay", "the weights of the last step, not an average")),
+        "mixed_precision": keep("mixed_precision", "all computation in the weights' own precision"),
+        "overlong": keep("overlong", "the beginning of a long row is better than nothing"),
+        "max_lost": float(keep("max_lost", "more empty or dropped rows are a mistake in the data")),
+        "seed": keep("seed", "everything random follows from it"),
+        "trackers": tuple(keep("trackers", "the history is in history.jsonl and history.csv")),
+    }
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _cadence(training: Training, total: int, ledger: Ledger) -> dict[str, Any]:
     return {
         "log_every": ledger.choose(
             "training.log_every",
-            recipe.training.log_every,
-            max(1, total_steps // 100),
+            training.log_every,
+            max(1, total // 100),
             "about a hundred lines of history",
             "steps",
         ),
         "checkpoint_every": ledger.choose(
             "training.checkpoint_every",
-            recipe.training.checkpoint_every,
-            max(1, min(500, total_steps // 5)),
+            training.checkpoint_every,
+            max(1, min(500, total // 5)),
             "a kill loses at most a fifth of the run or 500 steps",
             "steps",
         ),
+    }
+
+
+def _kept(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
+    """Evaluation on the validation rows, and what follows from it."""
+    training = recipe.training
+    if recipe.domain.data.validation is None:
+        return {}
+    every = training.evaluate_every
+    ledger.choose(
+        "training.evaluate_every",
+        every,
+        "epoch",
+        "at the begin of each epoch and at the end",
+        "steps" if every else "",
+    )
+    chosen: dict[str, Any] = {
+        "evaluate_every": every or 0,
+        "keep": ledger.keep("training", training, "keep", "the weights after the last step"),
+    }
+    stopping = training.early_stopping
+    if stopping is None:
+        return chosen
+    for name, value in asdict(stopping).items():
+        if value is not None:
+            reason = "the recipe says so" if value else "any progress counts"
+            ledger.note(
+                f"training.early_stopping.{name}",
+                value,
+                reason,
+                "evaluations" if name == "patience" else "",
+                "recipe" if value else "default",
+            )
+    if stopping.metric is None:
+        ledger.note("training.early_stopping.metric", "loss", "what is trained on", "", "default")
+    return {
+        **chosen,
+        "patience": stopping.patience,
+        "min_delta": float(stopping.min_delta),
+        "best_metric": stopping.metric or "loss",
     }
