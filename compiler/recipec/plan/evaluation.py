@@ -8,6 +8,8 @@ from recipec.plan.ledger import Ledger
 from recipec.plan.plan import EvaluationSettings, HardwareSettings, TrainingSettings
 from recipec.recipe.schema import Recipe
 
+_ANSWER = "a quarter of max_length, 128 at most: enough to read how the model answers"
+
 
 def plan_evaluation(
     recipe: Recipe, training: TrainingSettings, ledger: Ledger
@@ -15,13 +17,14 @@ def plan_evaluation(
     """The evaluation's settings."""
     evaluation = recipe.evaluation
     facts = support.tasks()[recipe.task.type]
-    generates = "evaluation.num_beams" in facts.knobs
+    generates = "evaluation.max_new_tokens" in facts.knobs
+    beams = "evaluation.num_beams" in facts.knobs
     return EvaluationSettings(
         max_new_tokens=ledger.choose(
             "evaluation.max_new_tokens",
             evaluation.max_new_tokens,
-            training.max_target_length,
-            "as long as the longest target",
+            training.max_target_length or max(1, min(128, training.max_length // 4)),
+            "as long as the longest target" if training.max_target_length else _ANSWER,
             "tokens",
         )
         if generates
@@ -42,7 +45,7 @@ def plan_evaluation(
             "rows",
         ),
         num_beams=ledger.keep("evaluation", evaluation, "num_beams", "greedy, the fastest")
-        if generates
+        if beams
         else evaluation.num_beams,
         at_least=tuple(sorted(evaluation.at_least.items())),
         at_most=tuple(sorted(evaluation.at_most.items())),

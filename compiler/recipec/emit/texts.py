@@ -1,0 +1,46 @@
+"""What tasks on running text (causal-lm, instruction) add to the scripts beyond their templates.
+
+In: settings. Out: words and imports for `recipec.emit.tasks`, empty for every other task.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recipec.plan.plan import Settings
+
+ANSWERED = 100
+"""Rows to which evaluate.py writes an answer: enough to read, few enough to wait for."""
+
+_TEMPLATES = {
+    "model": "with the model's own chat template",
+    "chatml": "with the chat template chatml",
+    "alpaca": "with the chat template alpaca",
+    "plain": "with a chat template that adds nothing but an end token",
+}
+
+
+def text_words(settings: Settings) -> dict[str, Any]:
+    """The words of the settings' task for the templates."""
+    task, everything = settings.task, settings.task.train_on == "all"
+    return {
+        "template_words": _TEMPLATES.get(task.chat_template, ""),
+        "every_token": everything,
+        "counted_words": "" if everything else ",\n    if the assistant says it",
+        "answered": ANSWERED,
+    }
+
+
+def text_imports(settings: Settings) -> dict[str, list[str]]:
+    """Names that train.py imports for the settings' task, by module."""
+    packing = ["packed"] if settings.training.packing else []
+    if settings.task.type != "instruction":
+        return {"recipec_runtime.packing": packing}
+    named = settings.task.chat_template != "model"
+    return {
+        "recipec_runtime.chat": [
+            *("chat_tokens", "check_chats"),
+            *(["TEMPLATES"] if named else []),
+        ],
+        "recipec_runtime.packing": [*packing, "padded"],
+    }
