@@ -127,8 +127,60 @@ CLASSES = vary(
 )
 """Classification with a BERT and LoRA."""
 
+PAIRS = vary(
+    CLASSES,
+    name="topics-bert",
+    task=TaskSettings(
+        type="sequence-classification",
+        columns=(("text", "text"), ("pair", "pair"), ("label", "relation")),
+        labels=("other", "same"),
+        class_weights=(0.5, 2.0),
+        segments=True,
+    ),
+)
+"""Classification of pairs of texts, with weights of the classes."""
 
-EVERY = (SUMMARY, CAUSAL, CLASSES)
+MULTI_LABEL = vary(
+    CLASSES,
+    name="topics-roberta",
+    task=TaskSettings(
+        type="sequence-classification",
+        columns=(("text", "text"), ("label", "labels")),
+        labels=("billing", "delivery", "login"),
+        multi_label=True,
+    ),
+    model__type="roberta",
+)
+"""Classification with any number of labels."""
+
+TAGS = vary(
+    CLASSES,
+    name="entities-bert",
+    task=TaskSettings(
+        type="token-classification",
+        columns=(("words", "words"), ("tags", "tags")),
+        labels=(
+            *("O", "B-billing", "I-billing", "B-delivery", "I-delivery", "B-login", "I-login"),
+        ),
+    ),
+    evaluation__metrics=("f1", "precision", "recall", "accuracy"),
+)
+"""Tags of words with a BERT and LoRA."""
+
+SPANS = vary(
+    CLASSES,
+    name="answers-bert",
+    task=TaskSettings(
+        type="question-answering",
+        columns=(("question", "question"), ("context", "context"), ("answers", "answers")),
+        doc_stride=16,
+        segments=True,
+    ),
+    evaluation__metrics=("exact_match", "f1"),
+)
+"""Answers in a context with a BERT and LoRA."""
+
+EVERY = (SUMMARY, CAUSAL, CLASSES, PAIRS, MULTI_LABEL, TAGS, SPANS)
 """A recipe of each kind of task, whose scripts are looked at in every way."""
 
 

@@ -15,6 +15,8 @@ PIPELINES = {
     "text-to-text": "text2text-generation",
     "causal-lm": "text-generation",
     "sequence-classification": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
 }
 """Hub's word for each task."""
 

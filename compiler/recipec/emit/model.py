@@ -66,5 +66,5 @@ def _base_words(settings: Settings) -> str:
         case "labels":
             return f"{words}, with an output per class; what its files lack is made new."
         case "span":
-            return f"{words}, with a start and an end for every token; what its files lack is new."
+            return f"{words}, with a start and end per token; new where files lack it."
     return f"{words}."

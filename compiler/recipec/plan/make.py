@@ -26,9 +26,9 @@ def make_plan(
     """Decide everything that the recipe left open; `config` is the model's config.json."""
     ledger = Ledger()
     rows = {file.split: file.rows for file in lock.data}
-    task = plan_task(recipe, lock, ledger)
+    task = plan_task(recipe, lock, config, ledger)
     model = plan_model(recipe, lock, ledger, family=family, model_type=model_type, config=config)
-    method = plan_method(recipe, ledger, model_type=model_type)
+    method = plan_method(recipe, ledger, model_type=model_type, config=config)
     training = plan_training(recipe, rows["train"], config, ledger)
     evaluation = plan_evaluation(recipe, training, ledger)
     hardware = plan_hardware(recipe, ledger)

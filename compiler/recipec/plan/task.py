@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from recipec.catalog import support
+from recipec.errors import Diagnostic, RecipeError
 from recipec.pins.lockfile import Lock
+from recipec.plan.batches import usual_length
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import TaskSettings
 from recipec.recipe.columns import columns_of
 from recipec.recipe.schema import Recipe
 
 
-def plan_task(recipe: Recipe, lock: Lock, ledger: Ledger) -> TaskSettings:
-    """The task's settings; labels are the lock's."""
+def plan_task(
+    recipe: Recipe, lock: Lock, config: Mapping[str, Any], ledger: Ledger
+) -> TaskSettings:
+    """The task's settings; labels are the lock's, `config` is the model's config.json.
+
+    Raises RecipeError where the recipe and what the lock counted do not fit together.
+    """
     task = recipe.task
     columns = tuple(
         (
@@ -30,10 +40,12 @@ def plan_task(recipe: Recipe, lock: Lock, ledger: Ledger) -> TaskSettings:
         columns=columns,
         labels=lock.labels,
         multi_label=task.multi_label,
+        class_weights=_class_weights(recipe, lock, ledger),
+        segments=_segments(columns, config),
         prefix=task.prefix,
         chat_template=_chat_template(recipe, ledger),
         train_on=task.train_on,
-        doc_stride=_doc_stride(recipe, ledger),
+        doc_stride=_doc_stride(recipe, lock, config, ledger),
         source_language=task.source_language,
         target_language=task.target_language,
     )
@@ -47,13 +59,79 @@ def _chat_template(recipe: Recipe, ledger: Ledger) -> str:
     )
 
 
-def _doc_stride(recipe: Recipe, ledger: Ledger) -> int:
+def _segments(columns: tuple[tuple[str, str], ...], config: Mapping[str, Any]) -> bool:
+    """Whether the model is told which text of a pair a token is in, as BERT is."""
+    parts = {part for part, _ in columns}
+    return bool(parts & {"pair", "context"}) and int(config.get("type_vocab_size") or 0) > 1
+
+
+def _class_weights(recipe: Recipe, lock: Lock, ledger: Ledger) -> tuple[float, ...]:
+    given, key = recipe.training.class_weights, "training.class_weights"
+    if given is None:
+        return ()
+    if given != "balanced":
+        for label in given:
+            if label not in lock.labels:
+                raise _refusal(
+                    lock,
+                    f"`training.class_weights` weighs {label!a}, which is no label of the data",
+                    f"labels: {', '.join(lock.labels[:20])}",
+                )
+        return ledger.note(
+            key,
+            tuple(float(given.get(label, 1.0)) for label in lock.labels),
+            "the recipe says so; labels that it does not name weigh 1",
+            origin="recipe",
+        )
+    counts = dict(zip(lock.labels, lock.label_counts, strict=False))
+    for label in lock.labels:
+        if not counts.get(label):
+            raise _refusal(
+                lock,
+                f"`training.class_weights: balanced` has no weight for {label!a}:"
+                " no training row has it",
+                "give weights by label, or take the label out of task.labels",
+            )
+    if recipe.task.multi_label:
+        rows = next(file.rows for file in lock.data if file.split == "train")
+        # as torch's pos_weight: both sides of each label then weigh the same
+        weights = [(rows - counts[label]) / counts[label] for label in lock.labels]
+        reason = "rows without the label / rows with it, on rows that have it"
+        weights = [weight or 1.0 for weight in weights]
+    else:
+        total = sum(counts.values())
+        weights = [total / (len(counts) * counts[label]) for label in lock.labels]
+        reason = "rows / (classes * rows of the class)"
+    return ledger.note(key, tuple(round(weight, 6) for weight in weights), reason)
+
+
+_SLACK = 16
+"""Tokens of a window at least that its neighbour does not have: half of them may be the question's,
+the rest holds special tokens and new context."""
+
+
+def _doc_stride(recipe: Recipe, lock: Lock, config: Mapping[str, Any], ledger: Ledger) -> int:
     if "task.doc_stride" not in support.tasks()[recipe.task.type].knobs:
         return 0
-    return ledger.choose(
+    window = recipe.training.max_length or usual_length("max_length", config)
+    stride = ledger.choose(
         "task.doc_stride",
         recipe.task.doc_stride,
-        128,
-        "as BERT's authors on SQuAD (arXiv:1810.04805)",
+        min(128, window // 4),
+        "BERT's authors took 128 on SQuAD (arXiv:1810.04805); a quarter of shorter windows",
         "tokens",
     )
+    if window - stride < _SLACK:
+        raise _refusal(
+            lock,
+            f"windows of {window} tokens cannot share {stride}: question and new context need"
+            f" {_SLACK} at least",
+            f"set task.doc_stride to {window // 4}"
+            if window - window // 4 >= _SLACK
+            else "set training.max_length to 64 or more",
+        )
+    return stride
+
+
+def _refusal(lock: Lock, message: str, hint: str) -> RecipeError:
+    return RecipeError([Diagnostic(file=lock.recipe, line=0, column=0, message=message, hint=hint)])
