@@ -125,8 +125,7 @@ def _optimizer_words(training: TrainingSettings) -> dict[str, Any]:
 def _loop_words(settings: Settings) -> dict[str, Any]:
     training, kind = settings.training, kind_of(settings).folder
     drops = training.overlong == "drop" and kind not in _UNCOUNTED
-    # chats are counted by check_chats, and packed texts are cut nowhere
-    counted = kind not in (*_UNCOUNTED, "instruction") and not training.packing
+    counted = kind not in (*_UNCOUNTED, "instruction")  # chats are counted by check_chats
     open_steps = drops and training.open_steps
     best = training.keep == "best"
     watches = bool(settings.validation_rows) and (best or training.patience > 0)
