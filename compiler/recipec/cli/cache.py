@@ -9,12 +9,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from recipec.cli.console import print_json, quiet_or_bars, say, size
-from recipec.errors import MISMATCH, OK
+from recipec.errors import MISMATCH, OK, EnvironmentLacks
+from recipec.filelocks import Taken, hold, use_of
 from recipec.progress import Progress
 from recipec.store import Store
 
@@ -49,9 +50,25 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "info":
         return _info(store, as_json=options.json)
     if options.action == "gc":
-        return _gc(store, days=options.days, as_json=options.json)
+        with _nobody_building(store):
+            return _gc(store, days=options.days, as_json=options.json)
     with quiet_or_bars(options.json) as bars:
         return _verify(store, bars, as_json=options.json)
+
+
+@contextmanager
+def _nobody_building(store: Store) -> Iterator[None]:
+    """A build may be about to use a blob that no finished build names yet.
+
+    Raises EnvironmentLacks while one is running; builds that begin now wait.
+    """
+    try:
+        with hold(use_of(store), wait=False):
+            yield
+    except Taken:
+        raise EnvironmentLacks(
+            "a build is using the store", hint="run `recipec cache gc` when it is done"
+        ) from None
 
 
 def _info(store: Store, *, as_json: bool) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from recipec.cli.settle import Compiled, settle
 from recipec.cli.stamps import stamps
 from recipec.cli.state import Built, read_state, up_to_date
 from recipec.errors import HashMismatch, RecipeError, StaleLock
+from recipec.filelocks import hold, use_of
 from recipec.image.image import Image
 from recipec.progress import Progress
 from recipec.store import Store, sha256
@@ -91,6 +93,7 @@ def _compile(
         try:
             one = _compile_one(
                 project,
+                own,
                 own if locked else lock_to_start_from(own, locks),
                 store=store,
                 progress=progress,
@@ -110,6 +113,7 @@ def _compile(
 
 def _compile_one(
     project: Project,
+    own: Lock | None,
     old: Lock | None,
     *,
     store: Store,
@@ -117,7 +121,10 @@ def _compile_one(
     locked: bool,
     jobs: int,
 ) -> Compiled:
-    """The passes over one recipe; nothing is written but blobs in the store."""
+    """The passes over one recipe; nothing is written but blobs in the store.
+
+    `own` is its lock so far, `old` the one that the new lock is made from.
+    """
     from recipec.cli.frontend import input_paths, load
     from recipec.cli.passes import run_passes
 
@@ -139,7 +146,8 @@ def _compile_one(
             "up_to_date": False,
         },
         seconds=time.perf_counter() - started,
-        notices=(*made.notices, *moved),
+        # How a first lock differs from the one that it was made from is no change of its own.
+        notices=(*(n for n in made.notices if own or not n.startswith("lock: ")), *moved),
     )
     return Compiled(
         built=built,
@@ -276,11 +284,12 @@ def _refuse_taken_name(loaded: Loaded) -> None:
         raise RecipeError([loaded.document().diagnostic(("name",), message, hint)])
 
 
-def _one_builder(store: Store, project: Project) -> Any:
-    """Two builds of one recipe at a time would write the same files: the second waits."""
-    from filelock import FileLock
+@contextmanager
+def _one_builder(store: Store, project: Project) -> Iterator[None]:
+    """Two builds of one recipe at a time would write the same files: the second waits.
 
-    from recipec.store import make_folder
-
-    folder = make_folder(store.root / "locks")
-    return FileLock(folder / f"{sha256(str(project.recipe).encode())[7:31]}.lock")
+    No blob is removed meanwhile: what this build found in the store is there when it reads it.
+    """
+    own = store.root / "locks" / f"{sha256(str(project.recipe).encode())[7:31]}.lock"
+    with hold(use_of(store), shared=True), hold(own):
+        yield

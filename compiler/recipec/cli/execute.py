@@ -21,6 +21,7 @@ from recipec.errors import (
     Interrupted,
     TrainingFailed,
 )
+from recipec.filelocks import Taken, hold
 from recipec.image.image import OUTPUT, TRAINED
 from recipec.store import Store, make_folder, sha256
 
@@ -62,13 +63,11 @@ def _alone(folder: Path, store: Store, what: str) -> Iterator[None]:
 
     Raises EnvironmentLacks when another process has it.
     """
-    from filelock import FileLock, Timeout
-
     name = sha256(str(folder.absolute()).encode())[7:31]
     try:
-        with FileLock(make_folder(store.root / "locks") / f"{name}.lock", timeout=0):
+        with hold(store.root / "locks" / f"{name}.lock", wait=False):
             yield
-    except Timeout:
+    except Taken:
         raise EnvironmentLacks(
             f"{what} is running already, in another process",
             hint="wait for it, or stop it with Ctrl-C: it leaves a checkpoint",

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from recipec.engines.tarstream import TarStream
 from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput
+from recipec.filelocks import hold
 from recipec.image.image import Layer
 from recipec.progress import Progress, Silent
 from recipec.store import Store, disk_error, make_folder, write_atomically
@@ -79,12 +80,10 @@ def _read_tree(folder: Path) -> Tree:
 
 def _unpack_once(layer: Layer, store: Store) -> None:
     """Unpack under a lock, so that two processes do not write one layer twice."""
-    from filelock import FileLock
-
     target = _folder(layer, store)
     make_folder(target.parent)
     partial = target.parent / f".new-{target.name}"
-    with FileLock(target.parent / f".lock-{target.name}"):
+    with hold(target.parent / f".lock-{target.name}"):
         if target.is_dir():
             return
         remove_tree(partial)  # left by a run that was killed: nobody else holds the lock

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from recipec.errors import EnvironmentLacks, HashMismatch, RecipecError
+from recipec.filelocks import hold
 from recipec.pins.transport import (
     Access,
     Gone,
@@ -110,11 +111,9 @@ class Downloader:
             return item.digest
         if urlsplit(item.url).scheme == "file":
             return self._copy(item)
-        from filelock import FileLock
-
         name = (item.digest or hashlib.sha256(item.url.encode()).hexdigest())[-64:]
         partial = make_folder(self._store.root / "partial") / name
-        with FileLock(f"{partial}.lock"):
+        with hold(Path(f"{partial}.lock")):
             if item.digest is not None and self._store.has(item.digest):
                 return item.digest
             task = self._begin(item)

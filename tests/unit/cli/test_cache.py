@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from recipec.cli.cache import reachable
+from recipec.cli.compile import _one_builder
 from recipec.cli.main import main
+from recipec.cli.project import find_project
 from recipec.store import Store, sha256
 
 OLD = 30 * 86_400
@@ -147,3 +149,20 @@ def test_verify_in_words(store: Store, capsys: pytest.CaptureFixture[str]) -> No
         f"removed {digest}: its bytes had changed; the next build makes it again\n"
         "1 blobs read, 1 wrong\n"
     ) in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("later")
+def test_gc_removes_nothing_while_a_build_runs(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dvc.yaml").write_text("")
+    (tmp_path / "a.yaml").write_text("name: a\n")
+    digest = store.add_bytes(b"about to be used")
+    with _one_builder(store, find_project(tmp_path / "a.yaml")):
+        assert main(["cache", "gc"]) == 3
+        assert capsys.readouterr().err == (
+            "error: a build is using the store\n  hint: run `recipec cache gc` when it is done\n"
+        )
+        assert store.has(digest)
+    assert said(capsys, "gc")["removed"] == 1
+    assert not store.has(digest)
