@@ -103,6 +103,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     (root / "models/t5/config.json").write_text(json.dumps(CONFIG))
     (root / "models/t5/model.safetensors").write_bytes(b"weights")
     (root / "models/t5/tokenizer.json").write_bytes(b"{}")
+    (root / "models/t5/tokenizer.json").write_bytes(b"{}")
     with serve(Site(password=f"joe:{PASSWORD}")) as site:
         site.files |= index_files(stack_wheels())
         site.files |= mirror_files(dict.fromkeys(base_packages("bookworm"), "1.0"))

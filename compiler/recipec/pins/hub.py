@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,17 @@ class HubModel:
 
 
 def fetch_hub(
-    source: str, *, commit: str | None, store: Store, progress: Progress, jobs: int = 4
+    source: str,
+    *,
+    commit: str | None,
+    store: Store,
+    progress: Progress,
+    jobs: int = 4,
+    allow: Collection[str] = (),
 ) -> HubModel:
     """Bring the model into the store; `commit` replaces the revision that `source` names.
 
+    `allow` are the risks that the recipe takes.
     Raises EnvironmentLacks (huggingface_hub missing, no network, not allowed), Gone, RecipeError.
     """
     hub = _library()
@@ -46,7 +53,7 @@ def fetch_hub(
     try:
         about = api.model_info(repository, revision=commit or revision or None, files_metadata=True)
         sizes = {str(s.rfilename): int(s.size or 0) for s in about.siblings or ()}
-        names = select(list(sizes), where=source)
+        names = select(list(sizes), where=source, allow=allow)
         files = _download(
             api, repository, str(about.sha), names, sizes, store=store, progress=progress, jobs=jobs
         )

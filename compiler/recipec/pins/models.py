@@ -1,8 +1,9 @@
 """The model to tune: which of its files count, what its config says, where they come from.
 
 In: the recipe's `architecture.model`. Out: the pinned model, its facts, and its files by digest.
-Only safetensors are taken: a pickle can run code when it is opened, and so can a model that brings
-its own. The family is read from config.json, never from a name.
+Weights are safetensors or a GGUF file. A pickle can run code when it is opened, so it is taken only
+where the recipe allows it, and then only where there is nothing better; a model that brings its own
+code is never taken. The family is read from config.json, never from a name.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 
 from recipec.catalog import support
 from recipec.errors import Diagnostic, RecipeError
+from recipec.pins import gguf
 from recipec.pins.lockfile import Model, ModelFile
+from recipec.pins.tokenizer import check_tokenizer
 from recipec.store import Store
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".npz")
@@ -24,6 +27,11 @@ _KEPT = (".json", ".txt", ".model", ".jinja")
 _KEPT_NAMES = ("LICENSE", "NOTICE", "COPYING")
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _INDEX = "model.safetensors.index.json"
+_PICKLE = "pytorch_model.bin"
+_PICKLE_SHARD = re.compile(r"pytorch_model-\d{5}-of-\d{5}\.bin")
+_PICKLE_INDEX = "pytorch_model.bin.index.json"
+ALLOW_PICKLE = "pickle"
+"""The word of `architecture.allow` by which pickled weights are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,37 +57,55 @@ class PinnedModel:
     sources: Mapping[str, Path]
 
 
-def read_folder(source: str, *, project: Path, store: Store) -> PinnedModel:
-    """Pin `path:DIR`. Raises RecipeError when the folder holds no model that we may open."""
-    name = source.removeprefix("path:")
+def read_folder(
+    source: str, *, project: Path, store: Store, allow: Collection[str] = ()
+) -> PinnedModel:
+    """Pin `path:DIR` or `path:FILE.gguf`.
+
+    `allow` are the risks that the recipe takes. Raises RecipeError when there is no model that we
+    may open.
+    """
+    name = source.removeprefix("path:").rstrip("/")
+    if name.endswith(".gguf"):
+        return _read_gguf(source, name, project=project, store=store)
     folder = project / name
     try:
         present = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     except OSError as error:
-        missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        raise _refused(
-            name,
-            "no such folder" if missing else f"cannot be read: {error.strerror or error}",
-            "`architecture.model` names a folder relative to the project, such as"
-            " path:models/tiny-t5",
-        ) from error
+        raise _not_there(name, error) from error
     pickles = [file for file in present if file.endswith(_PICKLES)]
-    if pickles:
+    if pickles and ALLOW_PICKLE not in allow:
         raise _refused(
             f"{name}/{pickles[0]}",
             "pickled weights are refused: opening them can run code",
             "save the model with `save_pretrained(..., safe_serialization=True)` and remove"
-            " this file",
+            " this file, or take the risk by `architecture.allow: [pickle]`",
         )
-    chosen = select(present, where=name)
     files, sources = [], {}
-    for file in chosen:
+    for file in select(present, where=name, allow=allow):
         path = folder / file
         digest = store.digest_of(path)
         files.append(ModelFile(path=file, sha256=digest, size=path.stat().st_size))
         sources[digest] = path
     license = license_of_card(_text(folder / "README.md")) if "README.md" in present else None
     return pinned(source, tuple(files), sources, license=license, commit=None, where=name)
+
+
+def _read_gguf(source: str, name: str, *, project: Path, store: Store) -> PinnedModel:
+    path = project / name
+    try:
+        digest, size = store.digest_of(path), path.stat().st_size
+    except OSError as error:
+        raise _not_there(name, error) from error
+    license = gguf.read_header(path, where=name).license
+    files = (ModelFile(path=gguf.GGUF, sha256=digest, size=size),)
+    return pinned(source, files, {digest: path}, license=license, commit=None, where=name)
+
+
+def place_in_project(source: str, file: str) -> str:
+    """Where a file of a model from `path:` lies, relative to the project."""
+    name = source.removeprefix("path:").rstrip("/")
+    return name if name.endswith(".gguf") else f"{name}/{file}"
 
 
 def pinned(
@@ -92,12 +118,19 @@ def pinned(
     where: str,
 ) -> PinnedModel:
     """A pinned model of these files, its config.json read and judged. Raises RecipeError."""
+    digests = {file.path: file.sha256 for file in files}
 
     def read(path: str) -> bytes | None:
-        return next((sources[f.sha256].read_bytes() for f in files if f.path == path), None)
+        return sources[digests[path]].read_bytes() if path in digests else None
 
-    config = read_config(read, where=where)
-    _check_shards(read, {file.path for file in files}, where=where)
+    if gguf.GGUF in digests:
+        header = gguf.read_header(sources[digests[gguf.GGUF]], where=where)
+        config = gguf.config_of(header, where=where)
+    else:
+        config = read_config(read, where=where)
+        for index in (_INDEX, _PICKLE_INDEX):
+            _check_shards(read, index, set(digests), where=where)
+        check_tokenizer(read, digests, config, where=where)
     facts = ModelFacts(
         config=config,
         model_type=config["model_type"],
@@ -110,24 +143,32 @@ def pinned(
     return PinnedModel(model=model, facts=facts, sources=sources)
 
 
-def select(names: Collection[str], *, where: str) -> tuple[str, ...]:
+def refuse_pickles(files: Collection[ModelFile], allow: Collection[str], *, where: str) -> None:
+    """Raise RecipeError for pins that were made when the recipe still allowed pickles."""
+    pickled = sorted(file.path for file in files if file.path.endswith(_PICKLES))
+    if pickled and ALLOW_PICKLE not in allow:
+        raise _only_pickles(where)
+
+
+def select(names: Collection[str], *, where: str, allow: Collection[str] = ()) -> tuple[str, ...]:
     """The files of a model's folder that its image gets, sorted: weights, config, tokenizer."""
     if "config.json" not in names:
+        found = sorted(name for name in names if name.endswith(".gguf"))
         raise _refused(
             where,
             "the model has no config.json",
-            "a model folder is what `save_pretrained` writes: config.json, model.safetensors and"
-            " the tokenizer's files",
+            f"for a GGUF file name the file itself, such as {where}/{found[0]}"
+            if found
+            else "a model folder is what `save_pretrained` writes: config.json, model.safetensors"
+            " and the tokenizer's files",
         )
-    if "model.safetensors" in names:
-        weights = {"model.safetensors"}
-    else:
-        weights = {name for name in names if _SHARD.fullmatch(name)} if _INDEX in names else set()
+    weights, index = _weights(names, allow)
     if not weights:
-        pickled = any(name.endswith(_PICKLES) for name in names)
+        if any(name.endswith(_PICKLES) for name in names):
+            raise _only_pickles(where)
         raise _refused(
             where,
-            "the model has pickled weights only" if pickled else "the model has no weights",
+            "the model has no weights",
             f"it needs model.safetensors, or {_INDEX} and its shards",
         )
     kept = {
@@ -135,11 +176,27 @@ def select(names: Collection[str], *, where: str) -> tuple[str, ...]:
         for name in names
         if not name.startswith(".")
         and "/" not in name
+        and not name.endswith(".index.json")
         and (name.endswith(_KEPT) or name.startswith(_KEPT_NAMES))
     }
-    if "model.safetensors" in names:
-        kept.discard(_INDEX)
-    return tuple(sorted(kept | weights))
+    return tuple(sorted({*kept, *weights, *index}))
+
+
+def _weights(names: Collection[str], allow: Collection[str]) -> tuple[set[str], set[str]]:
+    """The files with the weights, in the best form that there is, and their index if they have one.
+
+    transformers looks for them in the same order.
+    """
+    forms = [("model.safetensors", _INDEX, _SHARD)]
+    if ALLOW_PICKLE in allow:
+        forms.append((_PICKLE, _PICKLE_INDEX, _PICKLE_SHARD))
+    for whole, index, shard in forms:
+        if whole in names:
+            return {whole}, set()
+        shards = {name for name in names if shard.fullmatch(name)}
+        if index in names and shards:
+            return shards, {index}
+    return set(), set()
 
 
 def read_config(read: Callable[[str], bytes | None], *, where: str) -> dict[str, Any]:
@@ -202,17 +259,38 @@ def license_of_card(card: str) -> str | None:
     return found[1].strip() or None if found else None
 
 
-def _check_shards(read: Callable[[str], bytes | None], names: set[str], *, where: str) -> None:
-    index = read(_INDEX)
+def _check_shards(
+    read: Callable[[str], bytes | None], name: str, names: set[str], *, where: str
+) -> None:
+    index = read(name)
     if index is None:
         return
     try:
         wanted = set(json.loads(index)["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _refused(f"{where}/{_INDEX}", "it has no `weight_map`", "save it anew") from error
-    missing = sorted(str(name) for name in wanted - names)
+        raise _refused(f"{where}/{name}", "it has no `weight_map`", "save it anew") from error
+    missing = sorted(str(shard) for shard in wanted - names)
     if missing:
         raise _refused(where, f"a part of the weights is missing: {missing[0]}", "copy it there")
+
+
+def _only_pickles(where: str) -> RecipeError:
+    return _refused(
+        where,
+        "the model has pickled weights only",
+        f"it needs model.safetensors, or {_INDEX} and its shards; `architecture.allow: [pickle]`"
+        " takes pickled weights, which can run code when they are opened",
+    )
+
+
+def _not_there(name: str, error: OSError) -> RecipeError:
+    missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+    kind = "file" if name.endswith(".gguf") else "folder"
+    return _refused(
+        name,
+        f"no such {kind}" if missing else f"cannot be read: {error.strerror or error}",
+        "`architecture.model` names a folder relative to the project, such as path:models/tiny-t5",
+    )
 
 
 def _text(path: Path) -> str:

@@ -96,6 +96,7 @@ def world(site: Site, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPa
     config = {"model_type": "t5", "is_encoder_decoder": True}
     (project / "m" / "config.json").write_text(json.dumps(config))
     (project / "m" / "model.safetensors").write_bytes(b"weights")
+    (project / "m" / "tokenizer.json").write_bytes(b"{}")
     for name in ("train", "test"):
         row = json.dumps({"clause": name, "summary": "s"}) + "\n"
         (project / f"{name}.jsonl").write_text(row)
@@ -317,6 +318,7 @@ def test_a_model_in_a_wheel(world: World) -> None:
     files = {
         "tiny/model/config.json": config,
         "tiny/model/model.safetensors": b"w",
+        "tiny/model/tokenizer.json": b"{}",
         "tiny/model/deep/other.json": b"{}",
     }
     data = wheel_bytes("tiny", "1.0", files=files, license="MIT", needs=["nowhere"])
@@ -325,7 +327,8 @@ def test_a_model_in_a_wheel(world: World) -> None:
     recipe = replace(RECIPE, architecture=Architecture(model="wheel:tiny==1.0/tiny/model"))
     result = world.lock(recipe)
     model = result.lock.model
-    assert [file.path for file in model.files] == ["config.json", "model.safetensors"]
+    paths = [file.path for file in model.files]
+    assert paths == ["config.json", "model.safetensors", "tokenizer.json"]
     assert model.license == "MIT"
     assert "tiny" not in versions(result.lock)
     assert result.sources[sha256(b"w")].read_bytes() == b"w"
@@ -337,7 +340,7 @@ def test_a_model_in_a_wheel(world: World) -> None:
     other = replace(RECIPE, architecture=Architecture(model="wheel:tiny==1.0/tiny/none"))
     with pytest.raises(Exception, match="the package has no folder tiny/none") as caught:
         world.lock(other)
-    assert "folders with a config.json: tiny/model" in caught.value.render()  # type: ignore[attr-defined]
+    assert "did you mean tiny/model?" in caught.value.render()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("jobs", [1, 4])

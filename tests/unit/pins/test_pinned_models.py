@@ -66,11 +66,15 @@ def test_shards(tmp_path: Path, store: Store) -> None:
     index = {"weight_map": {"a": shard, "b": "model-00002-of-00002.safetensors"}}
     folder = model(
         tmp_path,
-        {shard: b"1", "model.safetensors.index.json": json.dumps(index).encode()},
+        {
+            shard: b"1",
+            "model.safetensors.index.json": json.dumps(index).encode(),
+            "tokenizer.json": b"{}",
+        },
     )
     assert "a part of the weights is missing: model-00002-of-00002" in refusal(tmp_path, store)
     (folder / "model-00002-of-00002.safetensors").write_bytes(b"2")
-    assert len(read(tmp_path, store).model.files) == 4
+    assert len(read(tmp_path, store).model.files) == 5
 
 
 def test_no_folder(tmp_path: Path, store: Store) -> None:
@@ -112,7 +116,7 @@ def test_pickles(tmp_path: Path, store: Store, name: str) -> None:
     ],
 )
 def test_configs(tmp_path: Path, store: Store, config: object, message: str) -> None:
-    model(tmp_path, {"model.safetensors": b"w"}, config)
+    model(tmp_path, {"model.safetensors": b"w", "tokenizer.json": b"{}"}, config)
     assert refusal(tmp_path, store).startswith(f"m/config.json: error: {message}\n")
 
 
