@@ -93,11 +93,20 @@ def _converted(plain: object) -> Recipe | None:
 def input_paths(loaded: Loaded) -> list[Path]:
     """Files and folders of the project that the recipe reads: the data, the model's folder."""
     root, recipe = loaded.project.root, loaded.recipe
-    paths = [root / path for split in splits_of(recipe.domain.data) for path in split.paths]
+    paths = [root / path for _, _, path in _data_paths(recipe)]
     if recipe.architecture.model.startswith("path:"):
         folder = root / recipe.architecture.model.removeprefix("path:")
         paths += [folder, *sorted(folder.iterdir())]
     return paths
+
+
+def _data_paths(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """Section of `domain`, split, and path of each data file."""
+    sections = {"data": recipe.domain.data, "corpus": recipe.domain.corpus}
+    for section, data in sections.items():
+        for split in splits_of(data) if data is not None else ():
+            for path in split.paths:
+                yield section, split.name, path
 
 
 def recipe_digest(recipe: Recipe) -> str:
@@ -108,13 +117,14 @@ def recipe_digest(recipe: Recipe) -> str:
 def _absent_files(loaded: Loaded) -> Iterator[tuple[KeyPath, str, str]]:
     """What the recipe names in the project and the project does not have."""
     root = loaded.project.root
-    for split in splits_of(loaded.recipe.domain.data):
-        for path in split.paths:
-            if os.path.isfile(root / path):  # noqa: PTH113 - never raises
-                continue
-            what = "is a folder" if os.path.isdir(root / path) else "is missing"  # noqa: PTH112
-            hint = _similar(root, path) or f"paths are relative to {root}"
-            yield ("domain", "data", split.name), f"the {split.name} file {what}: {path}", hint
+    for section, split, path in _data_paths(loaded.recipe):
+        if os.path.isfile(root / path):  # noqa: PTH113 - never raises
+            continue
+        what = "is a folder" if os.path.isdir(root / path) else "is missing"  # noqa: PTH112
+        hint = _similar(root, path) or f"paths are relative to {root}"
+        if any(c in path for c in "*?["):
+            hint = "a path names one file, and patterns are not followed: list the files"
+        yield ("domain", section, split), f"the {split} file {what}: {path}", hint
     model = loaded.recipe.architecture.model
     if model.startswith("path:"):
         folder = root / model.removeprefix("path:")
