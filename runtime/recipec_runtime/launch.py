@@ -16,10 +16,11 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipec_runtime import contract, inputs, outputs, pin, ranks, stop
+from recipec_runtime import contract, gguf, inputs, outputs, pin, ranks, stop
 from recipec_runtime.errors import EnvironmentLacks, RunError, Stopped, TrainingFailed
 from recipec_runtime.run import Run
 
@@ -73,7 +74,8 @@ def run_stage(stage: str) -> None:
         outputs.prepare(run.output)
         pin.pin_torch(spec)
         _quiet()
-        _load(root / spec.scripts[stage]).main(run)
+        with gguf.usable(root / "model", run.output) as base:
+            _load(root / spec.scripts[stage]).main(replace(run, base=base))
 
 
 def explain(error: BaseException) -> RunError:

@@ -66,12 +66,15 @@ def prepare(output: Path) -> None:
 
 
 @contextmanager
-def new_model(path: Path, root: Path) -> Iterator[Path]:
-    """A folder for the tuned model; completed and put at `path` on leaving."""
+def new_model(path: Path, root: Path, base: Path) -> Iterator[Path]:
+    """A folder for the tuned model; completed and put at `path` on leaving.
+
+    `base` is the folder of the model to tune, whose tokenizer it keeps.
+    """
     with files.new_folder(path) as folder:
         yield folder
         for name in TOKENIZER:
-            source = root / "model" / name
+            source = base / name
             if source.is_file():
                 shutil.copyfile(source, folder / name)
         # peft writes a card with this machine's paths; the recipe's takes its place

@@ -33,11 +33,13 @@ class Run:
     ranks: Ranks
     fingerprint: str
     started: float
+    base: Path | None = None
+    """Where the model to tune lies if not in `root`: a GGUF file is unpacked before the script."""
 
     @property
     def model(self) -> str:
         """The folder of the model to tune."""
-        return str(self.root / "model")
+        return str(self.base or self.root / "model")
 
     @property
     def trained_model(self) -> str:
@@ -59,7 +61,7 @@ class Run:
         Completed: the tokenizer's files as they came, the recipe's model card, and one byte form of
         what the libraries write in an order of their own.
         """
-        with outputs.new_model(self.output / "model", self.root) as folder:
+        with outputs.new_model(self.output / "model", self.root, Path(self.model)) as folder:
             yield str(folder)
 
     def finish(
