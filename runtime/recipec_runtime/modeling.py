@@ -97,10 +97,21 @@ def head_layers(model: Any, missing: Iterable[str]) -> list[str]:
     return sorted([*children, *inner])
 
 
-def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """The trained parameters in two groups: matrices decay, biases and norms do not."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+def decay_groups(
+    model: Any, weight_decay: float, *, lora_plus_ratio: float | None = None
+) -> list[dict[str, Any]]:
+    """The trained parameters in groups: matrices decay, biases and norms do not.
+
+    With `lora_plus_ratio`, LoRA's B matrices are a third group with that `rate`: a factor on the
+    learning rate. Hayou et al. (2024), LoRA+, arXiv:2402.12354.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    fast = [p for name, p in trained if lora_plus_ratio is not None and ".lora_B." in name]
+    slow = [p for name, p in trained if lora_plus_ratio is None or ".lora_B." not in name]
+    groups = [
+        {"params": [p for p in slow if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in slow if p.ndim < 2], "weight_decay": 0.0},
     ]
+    if lora_plus_ratio is None:
+        return groups
+    return [*groups, {"params": fast, "weight_decay": weight_decay, "rate": lora_plus_ratio}]

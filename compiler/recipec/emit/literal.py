@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 WIDTH = 100
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -24,6 +24,9 @@ def literal(value: object) -> str:
         return repr(value).replace("e+", "e")  # 1e+22 is 1e22 to ruff
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(literal, value)) + "]"
+    if isinstance(value, Mapping):
+        pairs = (f"{literal(key)}: {literal(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
     raise TypeError(f"a script cannot hold a {type(value).__name__}")
 
 
@@ -61,6 +64,9 @@ def markdown(value: object) -> str:
 def _wrapped(name: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return f"{name} = [\n" + "".join(f"    {literal(item)},\n" for item in value) + "]"
+    if isinstance(value, Mapping):
+        pairs = (f"    {literal(key)}: {literal(item)},\n" for key, item in value.items())
+        return f"{name} = {{\n" + "".join(pairs) + "}"
     text = literal(value)
     return f"{name} = (\n    {text}\n)" if len(text) + 4 <= WIDTH else f"{name} = {text}"
 
