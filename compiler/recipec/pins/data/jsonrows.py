@@ -180,6 +180,7 @@ class _Cutter:
     def finish(self) -> None:
         """The file is at its end."""
         if self._depth:
+            self._go_on(len(self._text))
             raise self._stop("the array is not closed: the file ends too early")
 
     def _ends_element(self, mark: bytes) -> bool:
