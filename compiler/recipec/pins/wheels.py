@@ -30,6 +30,16 @@ class NoSolution(RecipecError):
     exit_code = RECIPE
 
 
+_OF_SOURCES = (
+    *("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *("UV_KEYRING_PROVIDER", "UV_CREDENTIALS_DIR", "UV_INSECURE_HOST", "UV_NATIVE_TLS"),
+    *("UV_SYSTEM_CERTS", "UV_HTTP_", "UV_REQUEST_TIMEOUT", "UV_OFFLINE", "UV_CONCURRENT_"),
+    *("UV_CACHE_DIR", "UV_NO_CACHE", "UV_CONFIG_FILE", "UV_NO_CONFIG"),
+)
+"""Beginnings of the variables that tell uv where wheels are and how to get there; it sees no others
+of its own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FoundWheel:
     """A wheel and where it lies; digest and size are None where the index does not tell them."""
@@ -136,9 +146,14 @@ class Resolver:
         return command
 
     def _environment(self) -> dict[str, str]:
-        # UV_OUTPUT_FILE and the like would aim the run elsewhere; only sources are the user's.
+        # UV_EXCLUDE_NEWER, UV_RESOLUTION and the like would choose versions that neither recipe
+        # nor lock says anything of; UV_OUTPUT_FILE would aim the run elsewhere.
         return {
-            **os.environ,
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("UV_") or name.startswith(_OF_SOURCES)
+            },
             **self.sources.environment,
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_PROGRESS": "1",

@@ -49,6 +49,20 @@ def test_closure_from_a_folder_tree(tmp_path: Path) -> None:
     assert [w.sha256 for w in found] == [sha256(wheels[w.file]) for w in found]
 
 
+def test_the_environment_says_where_from_and_never_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = many(("alpha", "1.0"), ("alpha", "2.0"), ("alpha", "3.0rc1"))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", write_index(tmp_path / "index", wheels))
+    monkeypatch.setenv("UV_EXCLUDE_NEWER", "2001-01-01")
+    monkeypatch.setenv("UV_RESOLUTION", "lowest")
+    monkeypatch.setenv("UV_PRERELEASE", "allow")
+    monkeypatch.setenv("UV_OUTPUT_FILE", str(tmp_path / "elsewhere"))
+    found = resolver(tmp_path).resolve(["alpha"])
+    assert [(w.name, w.version) for w in found] == [("alpha", "2.0")]
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_the_best_file_for_the_target(tmp_path: Path) -> None:
     tags = [
         "py3-none-any",
