@@ -108,6 +108,7 @@ def _similar(above: Path, named: str) -> str:
     folder = (above.parent / named).parent
     if not os.path.isdir(folder):  # noqa: PTH112
         return ""
-    names = sorted(f.name for f in folder.glob("*.y*ml") if f != above)
-    near = difflib.get_close_matches(Path(named).name, names, n=1, cutoff=0.5)
-    return f"did you mean {(Path(named).parent / near[0]).as_posix()}?" if near else ""
+    # The endings are left out: all names have them, and a .yml may be meant to be a .yaml.
+    beside = {f.stem: f.name for f in sorted(folder.glob("*.y*ml")) if f != above}
+    near = difflib.get_close_matches(Path(named).stem, beside, n=1, cutoff=0.6)
+    return f"did you mean {(Path(named).parent / beside[near[0]]).as_posix()}?" if near else ""

@@ -20,6 +20,14 @@ MAX_CHAIN = 16
 
 EXTENDS: KeyPath = ("extends",)
 
+FIXED = {
+    "recipe": "the version of the language is that of the file",
+    "name": "members are named after the recipe and their values",
+    "extends": "write a recipe for each base",
+    "matrix": "a matrix holds keys of the recipe",
+}
+"""Keys that no matrix varies, and why not."""
+
 
 def extended(document: Document) -> str | None:
     """The path that a recipe extends, as it spells it. Raises RecipeError where it is no text."""
@@ -91,7 +99,8 @@ def refuse_set_twice(document: Document) -> None:
         taken = _set_at(document.value, path)
         if taken is not None:
             where = document.spot(taken, key=True)
-            message = f"`{key}` is in the matrix, and `{dotted(taken)}` is set as well ({where})"
+            also = "" if taken == path else f" by `{dotted(taken)}`"
+            message = f"`{key}` is in the matrix, and is set{also} as well ({where})"
             hint = "keep one of them"
             wrong.append(document.diagnostic(at, message, hint, key=True))
         for other, way in axes.items():
@@ -107,7 +116,7 @@ def refuse_set_twice(document: Document) -> None:
 def axes_of(document: Document) -> dict[str, KeyPath]:
     """The keys of a recipe's matrix that the language knows, with the paths that they mean."""
     matrix = _mapping(_mapping(document.value).get("matrix"))
-    found = {key: path_of(key) for key in matrix}
+    found = {key: path_of(key) for key in matrix if key not in FIXED}
     return {key: path for key, path in found.items() if path is not None}
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recipec.errors import Diagnostic, RecipeError, visible
+from recipec.recipe.compose import FIXED
 from recipec.recipe.document import Document, KeyPath, Place, dotted
 from recipec.recipe.naming import LONGEST_STEM, is_name, member_names
 from recipec.recipe.schema import Recipe
@@ -24,13 +25,6 @@ MAX_MEMBERS = 256
 
 MAX_PROBLEMS = 100
 """Diagnostics of one recipe; what comes after them is noise."""
-
-_FIXED = {
-    "recipe": "the version of the language is that of the file",
-    "name": "members are named after the recipe and their values",
-    "extends": "write a recipe for each base",
-    "matrix": "a matrix holds keys of the recipe",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +56,12 @@ def expand(document: Document) -> tuple[Member, ...]:
     matrix = _matrix(document)
     if not all(isinstance(values, list) and values for values in matrix.values()) or not matrix:
         return ()
-    axes = _axes(document, matrix)
-    count = math.prod(len(axis.values) for axis in axes)
+    count = math.prod(len(values) for values in matrix.values())
     if count > MAX_MEMBERS:
         message = f"the matrix has {count:,} combinations; at most {MAX_MEMBERS}"
         hint = "give it fewer values, or make several recipes of it"
         raise RecipeError([document.diagnostic(("matrix",), message, hint, key=True)])
+    axes = _axes(document, matrix)
     chosen = list(itertools.product(*(range(len(axis.values)) for axis in axes)))
     combinations = [
         {axis.key: axis.values[index] for axis, index in zip(axes, indexes, strict=True)}
@@ -130,7 +124,7 @@ def _axes(document: Document, matrix: Mapping[str, list[Any]]) -> list[_Axis]:
     wrong: list[Diagnostic] = []
     for key, values in matrix.items():
         path = path_of(key)
-        if path is None or key in _FIXED:
+        if path is None or key in FIXED:
             wrong.append(_no_axis(document, key))
             continue
         wrong += _repeated(document, key, values)
@@ -144,8 +138,8 @@ def _axes(document: Document, matrix: Mapping[str, list[Any]]) -> list[_Axis]:
 
 
 def _no_axis(document: Document, key: str) -> Diagnostic:
-    if key in _FIXED:
-        message, hint = f"`{key}` cannot vary in a matrix", _FIXED[key]
+    if key in FIXED:
+        message, hint = f"`{key}` cannot vary in a matrix", FIXED[key]
     else:
         near = nearest_key(key)
         message = f"a recipe has no key `{visible(key)}`"

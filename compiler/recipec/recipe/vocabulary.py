@@ -63,14 +63,17 @@ def path_of(key: str) -> KeyPath | None:
 def nearest_key(key: str) -> str:
     """The dotted key that is nearest in spelling, empty where none is near."""
     folded = key.lower().replace("-", "_")
-    every = [dotted(path) for path in _every()]
-    by_end = [known for known in every if known.endswith(f".{folded}")]
-    near = difflib.get_close_matches(folded, every, n=1, cutoff=0.7)
-    if by_end or near:
-        return (by_end or near)[0]
+    last = folded.rpartition(".")[2]
+    every = sorted(map(dotted, _every()), key=lambda known: known.count("."))
+    if folded in every:
+        return folded
+    near = [known for known in every if last and known.endswith(f".{last}")]
+    near += difflib.get_close_matches(folded, every, n=1, cutoff=0.7)
+    if near:
+        return near[0]
     ends = {known.rpartition(".")[2]: known for known in reversed(every)}
-    last = difflib.get_close_matches(folded.rpartition(".")[2], ends, n=1, cutoff=0.8)
-    return ends[last[0]] if last else ""
+    alike = difflib.get_close_matches(last, ends, n=1, cutoff=0.8)
+    return ends[alike[0]] if alike else ""
 
 
 @cache
