@@ -13,7 +13,11 @@ from recipec.plan.plan import Settings
 PIPELINES = {
     "summarization": "summarization",
     "text-to-text": "text2text-generation",
+    "translation": "translation",
     "causal-lm": "text-generation",
+    "instruction": "text-generation",
+    "masked-lm": "fill-mask",
+    "span-corruption": "text2text-generation",
     "sequence-classification": "text-classification",
     "token-classification": "token-classification",
     "question-answering": "question-answering",

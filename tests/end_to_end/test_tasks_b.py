@@ -1,0 +1,95 @@
+"""Tasks on running text: each trains twice to the same bytes, learns, and evaluates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recipec.plan.plan import Settings, TaskSettings
+from tests.support.settings import CAUSAL, vary
+from tests.support.training import place, read, run, trained
+
+LLAMA_LAYERS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
+CHATS = vary(
+    CAUSAL,
+    name="chat-llama",
+    task=TaskSettings(
+        type="instruction", columns=(("messages", "messages"),), chat_template="model"
+    ),
+    model__type="llama",
+    method__target_modules=LLAMA_LAYERS,
+    training__max_length=64,
+    training__learning_rate=5e-3,
+    evaluation__max_new_tokens=6,
+)
+PROMPTS = vary(
+    CHATS,
+    task=TaskSettings(
+        type="instruction",
+        columns=(("source", "source"), ("target", "target"), ("system", "system")),
+        chat_template="alpaca",
+    ),
+    training__max_lost=0.9,
+)
+GPT2 = {"model__type": "gpt2", "method__target_modules": ("c_attn", "c_fc", "c_proj")}
+CELLS = {
+    "messages-lora-llama": CHATS,
+    "messages-full-qwen2-packed": vary(
+        CHATS, model__type="qwen2", method__type="full", training__packing=True
+    ),
+    "prompts-full-gpt2": vary(PROMPTS, **GPT2, method__type="full"),
+    "prompts-all-lora-llama": vary(
+        PROMPTS, task__train_on="all", training__accumulation=2, training__micro_batch_size=4
+    ),
+    "text-packed-lora-gpt2": vary(CAUSAL, training__packing=True),
+}
+
+
+def learns(settings: Settings, tmp_path: Path) -> Path:
+    """Train twice in fresh processes and evaluate; the evaluation's folder."""
+    root = place(tmp_path / "root", settings)
+    first = trained(root, tmp_path / "a")
+    second = trained(root, tmp_path / "b", PYTHONHASHSEED="77", OMP_NUM_THREADS="3")
+    assert first == second
+    validation = read(tmp_path / "a" / "metrics.json")["validation"]
+    assert validation["after"]["loss"] < validation["before"]["loss"]
+    done = run("evaluate", root, tmp_path / "e", RECIPEC_TRAINED=str(tmp_path / "a"))
+    assert done.returncode == 0, done.stderr
+    measured = read(tmp_path / "e" / "metrics.json")["test"]
+    assert measured["tuned"]["loss"] < measured["untuned"]["loss"]
+    assert set(measured["tuned"]) == {"loss", *settings.evaluation.metrics}
+    assert len((tmp_path / "e" / "predictions.jsonl").read_text().splitlines()) == 8
+    return tmp_path / "e"
+
+
+@pytest.mark.parametrize("name", sorted(CELLS))
+def test_learns_and_repeats(name: str, tmp_path: Path) -> None:
+    evaluated = learns(CELLS[name], tmp_path)
+    if CELLS[name].task.type == "instruction":
+        text = (evaluated / "predictions.jsonl").read_text()
+        assert text.count('"prediction"') == 8
+
+
+def test_packing_changes_nothing_but_the_last_digits(tmp_path: Path) -> None:
+    losses = []
+    for packing in (False, True):
+        # dropout draws for every position, padding included: without it the losses are the same
+        settings = vary(CHATS, training__packing=packing, method__dropout=0.0)
+        root = place(tmp_path / f"root-{packing}", settings)
+        trained(root, tmp_path / str(packing))
+        found = read(tmp_path / str(packing) / "metrics.json")
+        losses.append(found["validation"]["after"]["loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_row_that_is_no_chat_stops_before_training(tmp_path: Path) -> None:
+    settings = vary(CHATS, task=TaskSettings(
+        type="instruction", columns=(("messages", "words"),), chat_template="model"))  # fmt: skip
+    root = place(tmp_path / "root", settings)
+    done = run("train", root, tmp_path / "out")
+    assert done.returncode == 5
+    assert done.stderr.endswith(
+        "error: train row 1: not a chat\n"
+        "  hint: a chat is a list of {role: ..., content: ...}, both texts\n"
+    )
