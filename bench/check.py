@@ -1,4 +1,4 @@
-"""`recipec check` beside Python's own start and `import jsonschema`, in one run.
+"""`recipec check` beside Python's own start, msgspec's and jsonschema's import, in one run.
 
 python -m bench.check [RECIPE]
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from bench.timing import command, measure, show
 
 ROOT = Path(__file__).parent.parent
+TIMES = 15
 RECIPEC = [sys.executable, "-m", "recipec.cli.main"]
 
 
@@ -33,22 +35,26 @@ def main() -> None:
         check(recipe)
         try:
             bare = measure(
-                "python -c pass", lambda: command([sys.executable, "-c", "pass"]), times=9
+                "python -c pass", lambda: command([sys.executable, "-c", "pass"]), times=TIMES
             )
+            imports = [
+                measure(
+                    f"import {name}",
+                    partial(command, [sys.executable, "-c", f"import {name}"]),
+                    times=TIMES,
+                )
+                for name in ("msgspec", "jsonschema")
+            ]
             rows = [
                 bare,
-                measure(
-                    "import jsonschema",
-                    lambda: command([sys.executable, "-c", "import jsonschema"]),
-                    times=9,
-                ),
+                *imports,
                 measure(
                     "recipec --help",
                     lambda: command([*RECIPEC, "--help"], environment=environment),
-                    times=9,
+                    times=TIMES,
                 ),
-                measure("recipec check, known", lambda: check(recipe), times=9),
-                measure("recipec check, new", lambda: check(fresh), times=9, before=edit),
+                measure("recipec check, known", lambda: check(recipe), times=TIMES),
+                measure("recipec check, new", lambda: check(fresh), times=TIMES, before=edit),
             ]
         finally:
             fresh.unlink(missing_ok=True)

@@ -99,9 +99,10 @@ def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]
         recipe.write_text(text)
 
     cold = measure("recipec, cold", run, times=times, before=empty)
-    noop = measure("recipec, nothing to do", run, times=7)
-    edited = measure("recipec, learning rate edited", run, times=5, before=edit)
-    return [cold, noop, edited]
+    noop = measure("recipec, nothing to do", run, times=15)
+    edited = measure("recipec, learning rate edited", run, times=15, before=edit)
+    bare = measure("python -c pass", lambda: command([sys.executable, "-c", "pass"]), times=15)
+    return [cold, noop, edited, bare]
 
 
 def _base_tar(recipe: Path, work: Path) -> Path:
