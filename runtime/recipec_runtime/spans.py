@@ -94,7 +94,8 @@ def best_answers(
         offsets = batch["offsets"][number].tolist()
         score, first, last = _best_span(begin, end, offsets, longest)
         if score > best[row][0]:
-            best[row] = score, contexts[row][offsets[first][0] : offsets[last][1]]
+            # a byte-level token may begin with the blank before its word
+            best[row] = score, contexts[row][offsets[first][0] : offsets[last][1]].strip()
     return [text if score > none else "" for (score, text), none in zip(best, nothing, strict=True)]
 
 

@@ -132,6 +132,10 @@ def task_has_cells(task: str, method: str) -> Cell:
     if any((t, m) == (task, method) for t, _, m in cells()):
         return Cell(supported=True)
     methods_of_task = sorted({m for t, _, m in cells() if t == task})
+    for row in _support()["refused"]:
+        anyhow = "families" not in row and task in row.get("tasks", [task])
+        if methods_of_task and anyhow and method in row.get("methods", [method]):
+            return Cell(supported=False, reason=row["reason"], hint=row["hint"])
     if methods_of_task:
         return Cell(
             supported=False,

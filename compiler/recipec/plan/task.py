@@ -45,7 +45,7 @@ def plan_task(
         prefix=task.prefix,
         chat_template=_chat_template(recipe, ledger),
         train_on=task.train_on,
-        doc_stride=_doc_stride(recipe, lock, config, ledger),
+        doc_stride=_doc_stride(recipe, config, ledger),
         source_language=task.source_language,
         target_language=task.target_language,
     )
@@ -105,32 +105,21 @@ def _class_weights(recipe: Recipe, lock: Lock, ledger: Ledger) -> tuple[float, .
     return ledger.note(key, tuple(round(weight, 6) for weight in weights), reason)
 
 
-_SLACK = 16
-"""Tokens of a window at least that its neighbour does not have: half of them may be the question's,
-the rest holds special tokens and new context."""
-
-
-def _doc_stride(recipe: Recipe, lock: Lock, config: Mapping[str, Any], ledger: Ledger) -> int:
+def _doc_stride(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> int:
     if "task.doc_stride" not in support.tasks()[recipe.task.type].knobs:
         return 0
-    window = recipe.training.max_length or usual_length("max_length", config)
-    stride = ledger.choose(
+    return ledger.choose(
         "task.doc_stride",
         recipe.task.doc_stride,
-        min(128, window // 4),
+        min(128, window_of(recipe, config) // 4),
         "BERT's authors took 128 on SQuAD (arXiv:1810.04805); a quarter of shorter windows",
         "tokens",
     )
-    if window - stride < _SLACK:
-        raise _refusal(
-            lock,
-            f"windows of {window} tokens cannot share {stride}: question and new context need"
-            f" {_SLACK} at least",
-            f"set task.doc_stride to {window // 4}"
-            if window - window // 4 >= _SLACK
-            else "set training.max_length to 64 or more",
-        )
-    return stride
+
+
+def window_of(recipe: Recipe, config: Mapping[str, Any]) -> int:
+    """Tokens of a window of question and context (question-answering)."""
+    return recipe.training.max_length or usual_length("max_length", config)
 
 
 def _refusal(lock: Lock, message: str, hint: str) -> RecipeError:

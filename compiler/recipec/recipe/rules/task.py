@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from recipec.catalog import support
+from recipec.recipe.columns import columns_of
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe
 
@@ -42,8 +44,8 @@ def _fields(recipe: Recipe) -> Iterator[Broken]:
             hint="name the columns of one of them",
             at_key=True,
         )
-    columns = [given[name] for name in facts.fields if name in given]
-    if len(columns) != len(set(columns)):
+    columns = list(columns_of(recipe).values())
+    if given and len(columns) != len(set(columns)):
         yield Broken(
             path=("task", "fields"),
             message="two fields name the same column",
@@ -71,6 +73,96 @@ def _knobs(recipe: Recipe) -> Iterator[Broken]:
         )
 
 
+def _labels(recipe: Recipe) -> Iterator[Broken]:
+    labels, task = recipe.task.labels, recipe.task
+    if labels is None or "task.labels" not in support.tasks()[task.type].knobs:
+        return
+    seen: set[str] = set()
+    for index, label in enumerate(labels):
+        if label in seen:
+            yield Broken(
+                path=("task", "labels", index),
+                message=f"the label {label!a} is there twice",
+                hint="the model has one output for each label",
+            )
+        elif label.startswith("I-") and task.type == "token-classification":
+            yield from _inside_without_begin(labels, index)
+        seen.add(label)
+    if len(labels) == 1 and not task.multi_label:
+        yield Broken(
+            path=("task", "labels"),
+            message="with one label there is nothing to learn",
+            hint="name two labels at least",
+            at_key=True,
+        )
+
+
+def _inside_without_begin(labels: Sequence[str], index: int) -> Iterator[Broken]:
+    begin = "B-" + labels[index].removeprefix("I-")
+    if begin not in labels:
+        yield Broken(
+            path=("task", "labels", index),
+            message=f"{labels[index]!a} goes on with an entity that {begin!a} would begin",
+            hint=f"add {begin!a}: tags are BIO",
+        )
+
+
+def _class_weights(recipe: Recipe) -> Iterator[Broken]:
+    weights, labels = recipe.training.class_weights, recipe.task.labels
+    if not isinstance(weights, dict) or labels is None:
+        return
+    for label in weights:
+        if label not in labels:
+            near = difflib.get_close_matches(label, labels, n=1, cutoff=0.5)
+            yield Broken(
+                path=("training", "class_weights", label),
+                message=f"{label!a} is none of task.labels",
+                hint=f"did you mean {near[0]!a}?" if near else "weigh only labels of the task",
+                at_key=True,
+            )
+
+
+def _smoothing(recipe: Recipe) -> Iterator[Broken]:
+    if not recipe.training.label_smoothing:
+        return
+    if recipe.task.type == "question-answering":
+        message = "label smoothing would spread an answer over every token of its window"
+    elif recipe.task.multi_label:
+        message = "label smoothing is of one class among several, and here each label is its own"
+    else:
+        return
+    yield Broken(
+        path=("training", "label_smoothing"),
+        message=message,
+        hint="remove `training.label_smoothing`",
+        at_key=True,
+    )
+
+
+def _languages(recipe: Recipe) -> Iterator[Broken]:
+    task = recipe.task
+    if (task.source_language is None) == (task.target_language is None):
+        return
+    given, other = ("source", "target") if task.source_language else ("target", "source")
+    yield Broken(
+        path=("task", f"{given}_language"),
+        message=f"`task.{given}_language` is given, and `task.{other}_language` is not",
+        hint="name both, as the model's tokenizer calls them, or neither",
+        at_key=True,
+    )
+
+
+def _packed_rows(recipe: Recipe) -> Iterator[Broken]:
+    if recipe.training.packing and recipe.method.type in ("prefix", "prompt"):
+        yield Broken(
+            path=("training", "packing"),
+            message=f"{recipe.method.type} puts what it trains before a row, and a packed row holds"
+            " several texts",
+            hint="remove `training.packing`, or choose lora",
+            at_key=True,
+        )
+
+
 def is_given(section: object, name: str) -> bool:
     """Whether a key of a section has another value than its default."""
     known: Field[Any] = next(f for f in fields(section) if f.name == name)  # type: ignore[arg-type]
@@ -78,5 +170,14 @@ def is_given(section: object, name: str) -> bool:
     return bool(getattr(section, name) != usual)
 
 
-OF_TASK: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (_cell, _fields, _knobs)
+OF_TASK: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (
+    _cell,
+    _fields,
+    _knobs,
+    _labels,
+    _class_weights,
+    _smoothing,
+    _languages,
+    _packed_rows,
+)
 RULES: tuple[Callable[[Recipe], Iterator[Broken]], ...] = ()
