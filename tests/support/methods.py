@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recipec.catalog import support
 from recipec.plan.ledger import Ledger
 from recipec.plan.method import plan_method
 from recipec.plan.plan import Settings
@@ -13,7 +14,6 @@ from recipec.recipe.schema.architecture import Architecture
 from recipec.recipe.schema.domain import Data, Domain
 from recipec.recipe.schema.method import Method
 from recipec.recipe.schema.task import Task
-from tests.support.models import DECODERS, ENCODERS
 from tests.support.settings import vary
 
 
@@ -44,16 +44,16 @@ def with_method(
     settings: Settings, model_type: str, method: Method, **architecture: Any
 ) -> Settings:
     """The settings for a tiny model of this type, with the plan's choices for the method."""
-    config = config_of(model_type)
+    config, names = config_of(model_type), support.models()[model_type]
     planned = plan_method(
         recipe_of(method, **architecture), Ledger(), model_type=model_type, config=config
     )
-    family = "encoder-only" if model_type in ENCODERS else "encoder-decoder"
     return vary(
         settings,
         method=planned,
         model__type=model_type,
-        model__family="decoder-only" if model_type in DECODERS else family,
+        model__family=names.family,
+        model__attention="sdpa" if "sdpa" in names.attention else "eager",
         model__experts=config.get("num_local_experts", config.get("num_experts", 0)),
         training__learning_rate=RATES[method.type][0],
     )

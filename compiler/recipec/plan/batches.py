@@ -9,6 +9,7 @@ from typing import Any
 
 from recipec.catalog import support
 from recipec.plan.ledger import Ledger
+from recipec.plan.method import virtual_tokens
 from recipec.plan.model import positions
 from recipec.recipe.schema import Recipe
 
@@ -86,7 +87,7 @@ def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
 
 def plan_lengths(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:
     """max_length, max_source_length and max_target_length; 0 for those that the task lacks."""
-    longest = positions(config)
+    longest = positions(config) - virtual_tokens(recipe)
     own = support.tasks()[recipe.task.type].knobs
     return {
         name: ledger.choose(

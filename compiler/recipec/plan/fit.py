@@ -12,6 +12,8 @@ from typing import Any
 
 from recipec.catalog import support
 from recipec.plan.model import number_of_experts, positions
+from recipec.plan.refusals import method_faults
+from recipec.plan.task import window_of
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe
 
@@ -50,12 +52,29 @@ def misfits(recipe: Recipe, target: Target) -> Iterator[Broken]:
             hint=cell.hint,
         )
         return
-    for rule in (_head, _lengths, _attention, _rope, _learned_positions, _experts, _packing):
+    for rule in (
+        _head,
+        _lengths,
+        _attention,
+        _rope,
+        _learned_positions,
+        _experts,
+        _packing,
+        _windows,
+    ):
         yield from rule(recipe, target)
+    yield from method_faults(
+        recipe,
+        model_type=target.model_type,
+        config=target.config,
+        longest=longest_input(recipe, target.config),
+    )
 
 
 def _head(recipe: Recipe, target: Target) -> Iterator[Broken]:
     names, wanted = support.models().get(target.model_type), HEADS[recipe.task.type]
+    if (wanted, target.family) == ("question-answering", "decoder-only"):
+        wanted = "token-classification"  # with two outputs: see recipec.emit.tasks
     if names is not None and wanted not in names.heads:
         able = sorted(
             name
@@ -149,4 +168,30 @@ def _packing(recipe: Recipe, target: Target) -> Iterator[Broken]:
             message=f"texts packed into one row would see each other in a {target.model_type}"
             " model",
             hint="set `training.packing: false`",
+        )
+
+
+WINDOW_SLACK = 16
+"""Tokens of a window at least that its neighbour does not have: half of them may be the question's,
+the rest holds special tokens and new context."""
+
+
+def _windows(recipe: Recipe, target: Target) -> Iterator[Broken]:
+    if recipe.task.type != "question-answering":
+        return
+    window = window_of(recipe, target.config)
+    most = window - WINDOW_SLACK
+    stride = recipe.task.doc_stride
+    if stride is not None and stride > most > 0:
+        yield Broken(
+            path=("task", "doc_stride"),
+            message=f"windows of {window} tokens cannot share {stride}: question and new context"
+            f" need {WINDOW_SLACK} at least",
+            hint=f"share at most {most}, or lengthen training.max_length",
+        )
+    elif window < 2 * WINDOW_SLACK:
+        yield Broken(
+            path=("training", "max_length") if recipe.training.max_length else ("task", "type"),
+            message=f"a window of {window} tokens has no room for question and context",
+            hint=f"windows have {2 * WINDOW_SLACK} tokens at least",
         )

@@ -107,7 +107,7 @@ class MethodSettings:
     projection: bool = False
     init_text: str = ""
     also_train: tuple[str, ...] = ()
-    """`head`, `norms`, `embeddings`, `positions`, `gates`, or regular expressions of parameter names."""
+    """Roles (`head`, `norms`, `embeddings`, `positions`, `gates`) or expressions of names."""
     freeze: tuple[str, ...] = ()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from recipec.catalog import support
 from recipec.plan.method import virtual_tokens
-from recipec.plan.model import number_of_experts, positions
+from recipec.plan.model import number_of_experts
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe
 
@@ -21,10 +21,16 @@ WITHOUT_PREFIX = ("deberta-v2", "distilbert", "modernbert")
 _TYPE = ("method", "type")
 
 
-def method_faults(recipe: Recipe, model_type: str, config: Mapping[str, Any]) -> Iterator[Broken]:
-    """What the recipe's method asks of a model that this one has not; `config` is config.json."""
-    for fault in (_prefix, _bottleneck, _quantized_experts, _unknown_scales, _no_room):
+def method_faults(
+    recipe: Recipe, *, model_type: str, config: Mapping[str, Any], longest: int
+) -> Iterator[Broken]:
+    """What the recipe's method asks of a model that this one has not.
+
+    `config` is the model's config.json, `longest` its longest input in tokens.
+    """
+    for fault in (_prefix, _bottleneck, _quantized_experts, _unknown_scales):
         yield from fault(recipe, model_type, config)
+    yield from _no_room(recipe, longest)
 
 
 def _prefix(recipe: Recipe, model_type: str, _: Mapping[str, Any]) -> Iterator[Broken]:
@@ -73,8 +79,8 @@ def _unknown_scales(recipe: Recipe, model_type: str, _: Mapping[str, Any]) -> It
         )
 
 
-def _no_room(recipe: Recipe, _: str, config: Mapping[str, Any]) -> Iterator[Broken]:
-    taken, longest = virtual_tokens(recipe), positions(config)
+def _no_room(recipe: Recipe, longest: int) -> Iterator[Broken]:
+    taken = virtual_tokens(recipe)
     if not taken:
         return
     if taken >= longest:
@@ -84,7 +90,7 @@ def _no_room(recipe: Recipe, _: str, config: Mapping[str, Any]) -> Iterator[Brok
             hint="use fewer",
         )
         return
-    for name in ("max_length", "max_source_length"):
+    for name in ("max_length", "max_source_length", "max_target_length"):
         given = getattr(recipe.training, name)
         if given is not None and longest - taken < given <= longest:
             yield Broken(

@@ -64,8 +64,19 @@ def test_numbers_without_a_literal(value: float) -> None:
 
 
 def test_types_without_a_literal() -> None:
-    with pytest.raises(TypeError, match="a script cannot hold a dict"):
-        literal({})
+    with pytest.raises(TypeError, match="a script cannot hold a set"):
+        literal({1})
+
+
+def test_mappings_on_one_line_and_on_several() -> None:
+    ranks = {"q_proj": 4, 'a"b': 8}
+    assert literal(ranks) == """{"q_proj": 4, 'a"b': 8}"""
+    assert ast.literal_eval(literal(ranks)) == ranks
+    assert assignment("RANKS", ranks, "ranks") == f"RANKS = {literal(ranks)}  # ranks"
+    many = {f"layer number {n}": n for n in range(9)}
+    wrapped = assignment("RANKS", many).splitlines()
+    assert wrapped[:2] == ["RANKS = {", '    "layer number 0": 0,']
+    assert wrapped[-1] == "}"
 
 
 def test_imports_are_sorted_and_wrapped() -> None:

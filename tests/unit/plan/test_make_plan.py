@@ -78,7 +78,7 @@ def decision(made: Plan, key: str) -> Decision:
 def test_the_defaults_of_a_recipe_that_leaves_everything_open() -> None:
     settings = plan().settings
     assert (settings.method.type, settings.method.rank, settings.method.alpha) == ("lora", 16, 32)
-    assert settings.method.target_modules == ("k", "o", "q", "v", "wi", "wi_0", "wi_1", "wo")
+    assert settings.method.target_modules == ("k", "o", "q", "v", "wi", "wo")
     assert (
         settings.training.batch_size,
         settings.training.micro_batch_size,
