@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipec.catalog import support
-from recipec.plan.ledger import Ledger
 from recipec.plan.method import virtual_tokens
 from recipec.plan.model import positions
 from recipec.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    # `recipec check` asks this module about lengths and models, and plans nothing.
+    from recipec.plan.ledger import Ledger
 
 _USUAL = {"max_source_length": 512, "max_target_length": 128, "max_length": 512}
 """Tokens."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipec.catalog import support
-from recipec.plan.ledger import Ledger
 from recipec.plan.model import number_of_experts
-from recipec.plan.plan import MethodSettings
 from recipec.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    # `recipec check` asks this module about lengths and models, and plans nothing.
+    from recipec.plan.ledger import Ledger
+    from recipec.plan.plan import MethodSettings
 
 VIRTUAL_TOKENS = 20
 """Trained positions of prefix and prompt where the recipe does not say."""
@@ -23,6 +26,8 @@ def plan_method(
     recipe: Recipe, ledger: Ledger, *, model_type: str, config: Mapping[str, Any]
 ) -> MethodSettings:
     """The method's settings; what it does not have keeps its default. `config` is config.json."""
+    from recipec.plan.plan import MethodSettings
+
     method = recipe.method
     trains = support.methods()[method.type].trains
     ledger.keep("method", method, "type", f"trains {trains}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipec.catalog import support
 from recipec.pins.lockfile import Lock
-from recipec.plan.ledger import Ledger
-from recipec.plan.plan import ModelSettings
 from recipec.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    # `recipec check` asks this module about lengths and models, and plans nothing.
+    from recipec.plan.ledger import Ledger
+    from recipec.plan.plan import ModelSettings
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 """Names under which configs keep the number of experts of a layer."""
@@ -27,6 +30,8 @@ def plan_model(
     config: Mapping[str, Any],
 ) -> ModelSettings:
     """The model's settings; `config` is its config.json."""
+    from recipec.plan.plan import ModelSettings
+
     architecture = recipe.architecture
     rope = architecture.rope
     experts = number_of_experts(config)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipec.catalog import support
 from recipec.errors import Diagnostic, RecipeError
 from recipec.pins.lockfile import Lock
 from recipec.plan.batches import usual_length
-from recipec.plan.ledger import Ledger
-from recipec.plan.plan import TaskSettings
 from recipec.recipe.columns import columns_of
 from recipec.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    # `recipec check` asks this module about lengths and models, and plans nothing.
+    from recipec.plan.ledger import Ledger
+    from recipec.plan.plan import TaskSettings
 
 
 def plan_task(
@@ -22,6 +25,8 @@ def plan_task(
 
     Raises RecipeError where the recipe and what the lock counted do not fit together.
     """
+    from recipec.plan.plan import TaskSettings
+
     task = recipe.task
     columns = tuple(
         (
