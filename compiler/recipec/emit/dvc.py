@@ -85,7 +85,9 @@ def _member_run_by(command: str, recipe: str, stage: str) -> str | None:
         words = shlex.split(command)
     except ValueError:
         return None
-    if words[:2] != ["recipec", "run"] or words[3:4] != ["--stage"] or len(words) not in {5, 7}:
+    if words[:2] != ["recipec", "run"] or words[3:4] != ["--stage"] or len(words) < 5:
+        return None
+    if words[5:] and words[5:6] + words[7:] != ["-o"]:
         return None
     path, colon, member = words[2].rpartition(":")
     if not colon or path != recipe:

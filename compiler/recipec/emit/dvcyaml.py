@@ -6,10 +6,10 @@ stages differ, every other byte is kept, comments included. It knows nothing of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recipec.emit.yamltext import flow, indented, line_end, quoted, split_lines, with_newline
 from recipec.errors import Diagnostic, RecipeError
 
 Stage = dict[str, Any]
@@ -30,7 +30,7 @@ def merge(
     mark, before = _decoded(existing, file)
     text = _drop(before, without, file) if without else before
     text = _merge_all(text, wanted, file)
-    if text != before and not _kept(_with_newline(before, "\n"), text, wanted, without, file):
+    if text != before and not _kept(with_newline(before, "\n"), text, wanted, without, file):
         raise _not_dvc(
             file,
             1,
@@ -82,25 +82,31 @@ def _is_block(node: Any) -> bool:
 
 def _drop(text: str, names: Sequence[str], file: str) -> str:
     """The text without these stages; comments around them stay."""
-    for name in reversed(names):
-        root = _compose(text, file)
-        found = _child(root, "stages") if root is not None else None
-        pairs = found[1].value if found is not None else ()
-        place = next((i for i, (key, _) in enumerate(pairs) if key.value == name), None)
-        if found is None or place is None:
-            continue
-        key, value = pairs[place]
-        if found[1].flow_style or root.flow_style:
-            first, last = key.start_mark.index, value.end_mark.index
-            if place:
-                first = pairs[place - 1][1].end_mark.index
-            elif len(pairs) > 1:
-                last = pairs[1][0].start_mark.index
-            text = text[:first] + text[last:]
-        else:
-            lines = _lines(text)
-            text = "".join([*lines[: key.start_mark.line], *lines[_pair_end(key, value) + 1 :]])
-    return text
+    root = _compose(text, file)
+    found = _child(root, "stages") if root is not None else None
+    pairs = found[1].value if found is not None else []
+    places = [
+        i for i, pair in enumerate(pairs) if isinstance(pair, tuple) and pair[0].value in names
+    ]
+    if found is None or not places:
+        return text
+    if root.flow_style or found[1].flow_style:
+        without = _drop_from_flow(text, pairs, places[-1])
+        return _drop(without, names, file) if len(places) > 1 else without
+    lines = split_lines(text)
+    for key, value in (pairs[place] for place in reversed(places)):
+        del lines[key.start_mark.line : _pair_end(key, value) + 1]
+    return "".join(lines)
+
+
+def _drop_from_flow(text: str, pairs: Sequence[Any], place: int) -> str:
+    """The text without one entry of `{...}`, and without the comma beside it."""
+    first, last = pairs[place][0].start_mark.index, pairs[place][1].end_mark.index
+    if place:
+        first = pairs[place - 1][1].end_mark.index
+    elif len(pairs) > 1:
+        last = pairs[1][0].start_mark.index
+    return text[:first] + text[last:]
 
 
 def _merge_one(text: str, name: str, stage: Stage, file: str) -> str:
@@ -113,9 +119,9 @@ def _merge_one(text: str, name: str, stage: Stage, file: str) -> str:
     found = _child(root, "stages") if root is not None else None
     if found is None:
         lead = " " * (root.start_mark.column if root is not None else 0)
-        end = _line_end(text)
-        block = _indented(name, stage, len(lead) + 2, end=end)
-        return f"{_with_newline(text, end)}{lead}stages:{end}{block}"
+        end = line_end(text)
+        block = indented(name, stage, len(lead) + 2, end=end)
+        return f"{with_newline(text, end)}{lead}stages:{end}{block}"
     return _into_stages(text, *found, name, stage, file)
 
 
@@ -125,10 +131,10 @@ def _into_stages(text: str, key: Any, node: Any, name: str, stage: Stage, file: 
     if isinstance(node.value, str):
         if node.value:
             raise _not_dvc(file, key.start_mark.line + 1, "`stages` is not a mapping")
-        lines, end = _lines(text), _line_end(text)
+        lines, end = split_lines(text), line_end(text)
         at = key.start_mark.line
-        block = _indented(name, stage, key.start_mark.column + 2, end=end)
-        return "".join([*lines[:at], _with_newline(lines[at], end), block, *lines[at + 1 :]])
+        block = indented(name, stage, key.start_mark.column + 2, end=end)
+        return "".join([*lines[:at], with_newline(lines[at], end), block, *lines[at + 1 :]])
     if not isinstance(node.value[0], tuple):
         raise _not_dvc(file, key.start_mark.line + 1, "`stages` is not a mapping")
     return _into_block(text, node, {name: stage})
@@ -136,8 +142,8 @@ def _into_stages(text: str, key: Any, node: Any, name: str, stage: Stage, file: 
 
 def _into_block(text: str, node: Any, wanted: Mapping[str, Stage]) -> str:
     """Replace the stages' own lines, and put new ones after the last stage."""
-    end = _line_end(text)
-    lines = _lines(_with_newline(text, end))
+    end = line_end(text)
+    lines = split_lines(with_newline(text, end))
     indent = node.value[0][0].start_mark.column
     present = {key.value: (key, value) for key, value in reversed(node.value)}
     absent = {name: stage for name, stage in wanted.items() if name not in present}
@@ -152,7 +158,7 @@ def _into_block(text: str, node: Any, wanted: Mapping[str, Stage]) -> str:
         return text
     if absent:
         last = max(_last_line(node), _last_content(lines, node.end_mark))
-        made = [_indented(name, stage, indent, end=end) for name, stage in absent.items()]
+        made = [indented(name, stage, indent, end=end) for name, stage in absent.items()]
         edits.append((last + 1, last, made))
     # From the bottom up, so that the lines above keep their numbers.
     for first, last, made in sorted(edits, key=lambda edit: edit[:2], reverse=True):
@@ -162,7 +168,7 @@ def _into_block(text: str, node: Any, wanted: Mapping[str, Stage]) -> str:
 
 def _block_anew(
     text: str,
-    lines: Sequence[str],
+    lines: list[str],
     key: Any,
     value: Any,
     name: str,
@@ -176,9 +182,9 @@ def _block_anew(
     inner = value.value[0][0].start_mark.column - indent if mapping and value.value else 0
     if inner < 1 or value.flow_style:
         own = _own_in_flow(text, value, stage, " " * (indent + 2), end)
-        return [_indented(name, stage, indent, 2, end), *own]
+        return [indented(name, stage, indent, 2, end), *own]
     # The line of the key stays, with its comment.
-    made = lines[first] + _indented(name, stage, indent, inner, end).split(end, 1)[1]
+    made = lines[first] + indented(name, stage, indent, inner, end).split(end, 1)[1]
     return [made, *_own_lines(lines[: last + 1], key, value, stage)]
 
 
@@ -214,7 +220,7 @@ def _into_flow(text: str, node: Any, name: str, stage: Stage) -> str:
         here = _plain(value)
         if isinstance(here, dict) and {k: here.get(k) for k in stage} == stage:
             return text
-        made = _flow(stage)
+        made = flow(stage)
         if isinstance(here, dict):
             own = [
                 text[k.start_mark.index : v.end_mark.index]
@@ -223,7 +229,7 @@ def _into_flow(text: str, node: Any, name: str, stage: Stage) -> str:
             ]
             made = "{" + ", ".join([made[1:-1], *own]) + "}"
         return f"{text[: value.start_mark.index]}{made}{text[value.end_mark.index :]}"
-    entry = f"{_quoted_yaml(name)}: {_flow(stage)}"
+    entry = f"{quoted(name)}: {flow(stage)}"
     if not node.value:
         at = text.index("{", node.start_mark.index) + 1
         return f"{text[:at]}{entry}{text[at:]}"
@@ -260,8 +266,9 @@ def _kept(
     try:
         old, new = _compose(before, file), _compose(after, file)
         found = _child(new, "stages")
-        made = _plain(found[1]) if found is not None else None
-        ours = isinstance(made, dict) and all(
+        plain = _plain(found[1]) if found is not None else None
+        made = plain if isinstance(plain, dict) else {}
+        ours = all(
             isinstance(made.get(name), dict) and {k: made[name].get(k) for k in stage} == stage
             for name, stage in wanted.items()
         )
@@ -340,74 +347,3 @@ def _last_content(lines: Sequence[str], end: Any) -> int:
     while line > 0 and (not lines[line].strip() or lines[line].lstrip().startswith("#")):
         line -= 1
     return line
-
-
-def _indented(name: str, stage: Stage, indent: int, inner: int = 2, end: str = "\n") -> str:
-    lead = " " * indent
-    return "".join(f"{lead}{line}{end}" for line in [f"{_scalar(name)}:", *_block(stage, inner)])
-
-
-def _block(value: Any, indent: int) -> list[str]:
-    """A plain mapping in block style, the way DVC itself writes it."""
-    lead = " " * indent
-    lines: list[str] = []
-    for key, item in value.items():
-        if isinstance(item, dict | list) and not item:
-            lines.append(f"{lead}{_scalar(key)}: {_flow(item)}")
-        elif isinstance(item, dict):
-            lines += [f"{lead}{_scalar(key)}:", *_block(item, indent + 2)]
-        elif isinstance(item, list):
-            lines.append(f"{lead}{_scalar(key)}:")
-            for entry in item:
-                if isinstance(entry, dict):
-                    inner = _block(entry, indent + 2)
-                    lines += [f"{lead}- {inner[0].lstrip()}", *inner[1:]]
-                else:
-                    lines.append(f"{lead}- {_scalar(entry)}")
-        else:
-            lines.append(f"{lead}{_scalar(key)}: {_scalar(item)}")
-    return lines
-
-
-def _flow(value: Any) -> str:
-    """A plain value in flow style, on one line."""
-    if isinstance(value, dict):
-        pairs = (f"{_quoted_yaml(key)}: {_flow(item)}" for key, item in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return _quoted_yaml(value)
-
-
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./ ")
-
-
-def _scalar(text: str) -> str:
-    plain = set(text) <= _PLAIN and text[:1].isalpha() and text == text.strip()
-    words = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
-    return text if plain and text.lower() not in words else _quoted_yaml(text)
-
-
-def _quoted_yaml(text: str) -> str:
-    """A double-quoted scalar. JSON's pairs of surrogates would be two characters to YAML."""
-    return '"' + "".join(map(_character, text)) + '"'
-
-
-def _character(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    return character if " " <= character <= "~" else f"\\U{ord(character):08X}"
-
-
-def _lines(text: str) -> list[str]:
-    """The lines with their ends, counted as ruamel.yaml counts them."""
-    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
-
-
-def _line_end(text: str) -> str:
-    """How the file ends its lines."""
-    return "\r\n" if "\r\n" in text else "\n"
-
-
-def _with_newline(text: str, end: str) -> str:
-    return text if not text or text.endswith(("\n", "\r")) else text + end
