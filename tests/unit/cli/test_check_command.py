@@ -24,6 +24,23 @@ def test_a_good_recipe_as_json(workplace: Workplace) -> None:
     assert row["digest"].startswith("sha256:")
 
 
+def test_a_good_recipe_pays_for_no_reasons_and_no_plan(workplace: Workplace) -> None:
+    def imported() -> set[str]:
+        done = workplace.run(
+            "check", "recipes/legal-t5.yaml", environment={"PYTHONPROFILEIMPORTTIME": "1"}
+        )
+        lines = [line for line in done.err.splitlines() if line.startswith("import time:")]
+        return {line.rpartition("|")[2].strip() for line in lines}
+
+    first = imported()
+    assert {"msgspec", "ruamel.yaml", "recipec.recipe.rules"} <= first
+    heavy = {"jsonschema", "jinja2", "rich", "uv", "recipec.plan.plan", "recipec.recipe.explain"}
+    assert not heavy & first
+    assert not {"msgspec", "ruamel.yaml"} & imported()
+    workplace.recipe.write_text(RECIPE + "trainng: {}\n")
+    assert {"jsonschema", "recipec.recipe.explain"} <= imported()
+
+
 def test_the_digest_is_over_the_values(workplace: Workplace) -> None:
     def digest() -> object:
         done = workplace.run("check", "--json", "recipes/legal-t5.yaml")
