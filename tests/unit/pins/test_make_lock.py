@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recipec.catalog.stack import Stack
-from recipec.errors import HashMismatch, StaleLock
+from recipec.errors import EnvironmentLacks, HashMismatch, StaleLock
 from recipec.pins.lock import LockResult, fetch, make_lock
 from recipec.pins.lockfile import (
     ExpectedImage,
@@ -298,6 +298,58 @@ def test_changed_project_files_are_told_by_fetch(world: World) -> None:
     with pytest.raises(HashMismatch) as caught:
         fetch(lock, world.store, world.project, Silent())
     assert caught.value.what == "test.jsonl"
+
+
+TABLES = replace(RECIPE, domain=Domain(data=Data(train=["a.csv", "b.csv"], validation="25%")))
+HEAD = "clause,summary,unread\n"
+
+
+def test_rows_in_normal_form_are_pinned_with_what_they_were_read_from(world: World) -> None:
+    (world.project / "a.csv").write_text(HEAD + "one,1,x\ntwo,2,x\n")
+    (world.project / "b.csv").write_text(HEAD + "three,3,x\nfour,4,x\n")
+    result = world.lock(TABLES)
+    old = replace(result.lock, image=IMAGE, outputs=OUTPUTS)
+    assert from_json(to_json(old)) == old
+    assert [(f.split, f.rows, f.normal_form) for f in old.data] == [
+        ("train", 3, 1),
+        ("validation", 1, 1),
+    ]
+    assert [s.path for s in old.data[1].sources] == ["a.csv", "b.csv"]
+    for digest, path in fetch(old, world.store, world.project, Silent()).items():
+        assert sha256(path.read_bytes()) == digest
+
+    world.empty_cache()  # as on another machine: the same bytes come of the same files
+    again = world.lock(TABLES, old=old, locked=True)
+    assert again.lock == old
+    for file in old.data:
+        assert again.sources[file.sha256] == world.store.path(file.sha256)
+        assert world.store.verified(file.sha256)
+
+
+def test_a_column_that_is_not_read_moves_no_image(world: World) -> None:
+    (world.project / "a.csv").write_text(HEAD + "one,1,x\ntwo,2,x\n")
+    (world.project / "b.csv").write_text(HEAD + "three,3,x\nfour,4,x\n")
+    old = replace(world.lock(TABLES).lock, image=IMAGE, outputs=OUTPUTS)
+    (world.project / "b.csv").write_text(HEAD + "three,3,other\nfour,4,x\n")
+    with pytest.raises(HashMismatch, match=r"^b\.csv: "):
+        fetch(old, world.store, world.project, Silent())
+    with pytest.raises(StaleLock, match=r"the lock does not fit: data changed: b\.csv"):
+        world.lock(TABLES, old=old, locked=True)
+    result = world.lock(TABLES, old=old)
+    assert result.changes == ("data changed: b.csv",)
+    assert (result.lock.image, result.lock.outputs) == (IMAGE, OUTPUTS)
+    (world.project / "b.csv").write_text(HEAD + "three,3,other\nfive,4,x\n")
+    assert world.lock(TABLES, old=old).lock.image is None
+
+
+def test_a_normal_form_that_is_gone_is_told_by_fetch(world: World) -> None:
+    (world.project / "a.csv").write_text(HEAD + "one,1,x\ntwo,2,x\n")
+    (world.project / "b.csv").write_text(HEAD + "three,3,x\nfour,4,x\n")
+    lock = world.lock(TABLES).lock
+    world.store.path(lock.data[0].sha256).unlink()
+    with pytest.raises(EnvironmentLacks) as caught:
+        fetch(lock, world.store, world.project, Silent())
+    assert caught.value.message == "the train rows in normal form are not in the store"
 
 
 def test_impossible_versions(world: World) -> None:

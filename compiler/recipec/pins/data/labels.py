@@ -6,7 +6,6 @@ is wrong with them over all rows.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 from recipec.pins.data.faults import MOST_DIAGNOSTICS, Fault, Faults, Place
@@ -43,6 +42,8 @@ def closed_set_fault(labels: Sequence[str], known: Mapping[str, int]) -> Fault |
     """A label that is not of the recipe's set."""
     for label in labels:
         if label not in known:
+            import difflib  # only for what is wrong
+
             near = difflib.get_close_matches(label, known, n=1, cutoff=0.6)
             listed = ", ".join(list(known)[:8])
             hint = f"did you mean {near[0]!r}?" if near else f"`task.labels` has {listed}"

@@ -6,7 +6,6 @@ columns that are read; it is an extra, and imported only here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +57,8 @@ def _columns(path: str, names: list[str], wanted: Wanted) -> None:
         if names.count(name) > 1:
             raise stop(path, f"the file has `{name}` twice", "rename one of the columns")
         if name not in names:
+            import difflib  # only for what is wrong
+
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
             listed = ", ".join(f"`{column}`" for column in names[:8])
             hint = f"did you mean `{near[0]}`?" if near else f"it has {listed}"

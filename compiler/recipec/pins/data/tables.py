@@ -8,7 +8,6 @@ JSON, one of several labels has bars between them.
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 
@@ -137,6 +136,8 @@ def _header(
 
 
 def _near(name: str, header: Sequence[str]) -> str:
+    import difflib  # only for what is wrong
+
     near = difflib.get_close_matches(name, header, n=1, cutoff=0.6)
     if near:
         return f"did you mean `{near[0]}`? `task.fields` names the columns"
