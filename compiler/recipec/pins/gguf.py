@@ -38,21 +38,15 @@ _VERSIONS = (2, 3)
 _MOST_ENTRIES = 1 << 20
 _MOST_DIMENSIONS = 4
 
-_TYPES = {
-    "gemma2": "gemma2",
-    "gemma3": "gemma3_text",
-    "llama": "llama",
-    "phi3": "phi3",
-    "qwen2": "qwen2",
-    "qwen3": "qwen3",
-}
-"""Architectures that transformers 5.23 rebuilds whole from a GGUF, to its `model_type`."""
+TYPES = ("llama", "phi3", "qwen2", "qwen3")
+"""Architectures that transformers 5.23 rebuilds as they were, by the same name in both. It loses
+what makes Gemma's attention its own, and the sizes of experts."""
+_QWEN3_HEAD = 128
+"""Size of Qwen3's attention heads, which transformers does not read: it takes this one."""
 
 _KEYS = {
     "attention.head_count": "num_attention_heads",
     "attention.head_count_kv": "num_key_value_heads",
-    "attention.key_length": "head_dim",
-    "attention.sliding_window": "sliding_window",
     "block_count": "num_hidden_layers",
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
@@ -105,15 +99,15 @@ def config_of(header: Header, *, where: str) -> dict[str, Any]:
     Raises RecipeError for a model that transformers does not rebuild as it was.
     """
     architecture = str(header.values.get("general.architecture"))
-    if architecture not in _TYPES or header.values.get(f"{architecture}.expert_count"):
-        mixed = " with experts" if architecture in _TYPES else ""
+    reason = _not_rebuilt(header, architecture)
+    if reason is not None:
         raise _refused(
             where,
-            f"a GGUF file of architecture {architecture}{mixed} cannot be turned back into a model",
-            f"use the model's safetensors, or a GGUF of: {', '.join(sorted(_TYPES))}",
+            f"a GGUF file of architecture {architecture}{reason} does not turn back into its model",
+            f"use the model's safetensors, or a GGUF of: {', '.join(TYPES)}",
         )
     scaling = header.values.get(f"{architecture}.rope.scaling.type", "none")
-    if "rope_freqs.weight" in header.tensors or scaling != "none":
+    if scaling != "none" or any(name.startswith("rope_f") for name in header.tensors):
         raise _refused(
             where,
             "the model scales its rotary positions, which is lost on the way back from GGUF",
@@ -121,7 +115,7 @@ def config_of(header: Header, *, where: str) -> dict[str, Any]:
         )
     if "tokenizer.ggml.tokens" not in header.lengths:
         raise _refused(where, "the GGUF file has no tokenizer", "use the model's safetensors")
-    config: dict[str, Any] = {"model_type": _TYPES[architecture]}
+    config: dict[str, Any] = {"model_type": architecture}
     for key, name in _KEYS.items():
         if (value := header.values.get(f"{architecture}.{key}")) is not None:
             config[name] = value
@@ -131,6 +125,20 @@ def config_of(header: Header, *, where: str) -> dict[str, Any]:
             config[name] = value
     config["tie_word_embeddings"] = "output.weight" not in header.tensors
     return dict(sorted(config.items()))
+
+
+def _not_rebuilt(header: Header, architecture: str) -> str | None:
+    """What stands in the way, to follow the architecture's name; None if nothing does."""
+    if architecture not in TYPES:
+        return ""
+    if header.values.get(f"{architecture}.expert_count"):
+        return " with experts"
+    if header.values.get(f"{architecture}.attention.sliding_window"):
+        return " with a sliding window"
+    head = header.values.get(f"{architecture}.attention.key_length", _QWEN3_HEAD)
+    if architecture == "qwen3" and head != _QWEN3_HEAD:
+        return f" with heads of {head}"
+    return None
 
 
 @dataclass
@@ -153,6 +161,8 @@ class _Reader:
             key = self.text()
             self.entry(key, self.number("I"))
         names = tuple(self.tensor() for _ in range(tensors))
+        if self.position > len(self.data):
+            raise ValueError("it ends too early")
         return Header(values=self.values, lengths=self.lengths, tensors=names)
 
     def entry(self, key: str, kind: int) -> None:
