@@ -50,6 +50,7 @@ class Loop:
         self._run, self._model, self._optimizer = run, model, optimizer
         self._total, self._log_every, self._checkpoint_every = steps, log_every, checkpoint_every
         self._watch, self._scaler, self._lost = watch, scaler, dict(lost or {})
+        self._seen: int | None = None
         found = {"watch": watch, "averages": averages, "scaler": scaler}
         self._more = {name: one for name, one in found.items() if one is not None}
         self._history = History(run.output)
@@ -145,7 +146,7 @@ class Loop:
                 "learning_rate": learning_rate,
                 **({} if skipped else {"grad_norm": grad_norm}),
             }
-            row = {k: float(f"{v:.7g}") if v != done else v for k, v in row.items()}
+            row = {k: _short(v) if v != done else v for k, v in row.items()}
             if self._experts:
                 row["experts"] = self._mean_shares()
             self._add(row)
@@ -174,11 +175,16 @@ class Loop:
                     hint="lower training.learning_rate, or look at the validation rows",
                 )
         numbers = rounded(dict(metrics))
-        self._add({"step": step, "validation": numbers})
+        row = {"step": step, "validation": numbers}
+        if self._history.rows[-1:] != [row]:  # after an early stop, the same weights again
+            self._add(row)
         shown = " · ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         self._progress.note(f"validation at step {step}: {shown}")
         self._progress.resume()
-        return self._watch is not None and self._see(self._watch, step, numbers)
+        if self._watch is None or step == self._seen:
+            return False
+        self._seen = step
+        return self._see(self._watch, step, numbers)
 
     def restore_best(self) -> bool:
         """Put the weights of the best evaluation back, if they are not the last ones."""
@@ -222,9 +228,9 @@ class Loop:
         rows = self._history.rows
         losses = [row["loss"] for row in rows if "loss" in row]
         measured = [row["validation"] for row in rows if "validation" in row]
-        # training may end before the first line was due
-        loss = losses[-1] if losses else math.fsum(self._window) / max(1, len(self._window))
-        metrics: dict[str, Any] = {"train": {"loss": loss}}
+        if not losses:  # training ended before the first line was due
+            losses = [_short(math.fsum(self._window) / max(1, len(self._window)))]
+        metrics: dict[str, Any] = {"train": {"loss": losses[-1]}}
         if measured:
             after = rows[-1].get("saved", measured[-1])
             metrics["validation"] = {"before": measured[0], "after": after}
@@ -255,3 +261,8 @@ class Loop:
         if self._scaler is None or math.isfinite(grad_norm):
             return False
         return bool(self._scaler.get_scale() >= SMALLEST_SCALE)
+
+
+def _short(number: float) -> float:
+    """Seven digits: as many as a 32-bit float has."""
+    return float(f"{number:.7g}")

@@ -51,8 +51,8 @@ class WandB:
     """A run of Weights & Biases: a folder for `wandb sync`, or online if WANDB_API_KEY is set."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        for variable, place in (("CACHE", "cache"), ("CONFIG", "config"), ("DATA", "data")):
-            os.environ.setdefault(f"WANDB_{variable}_DIR", str(folder / place))
+        for variable in ("CACHE", "CONFIG", "DATA"):
+            os.environ.setdefault(f"WANDB_{variable}_DIR", str(folder / variable.lower()))
         import wandb
 
         self._run: Any = wandb.init(
@@ -71,7 +71,10 @@ class WandB:
 
     def close(self) -> None:
         """End the run."""
+        import wandb
+
         self._run.finish()
+        wandb.teardown()  # its helper process writes the last bytes when it ends
 
 
 class MLflow:

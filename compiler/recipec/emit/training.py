@@ -13,9 +13,9 @@ from recipec.plan.plan import Settings, TrainingSettings
 SCHEDULES = {
     "cosine": "down to zero along half a cosine",
     "linear": "down to zero on a line",
-    "polynomial": "down to zero with a power of the steps left",
+    "polynomial": "down to zero on a power's curve",
     "inverse-sqrt": "down with the square root of the step",
-    "warmup-stable-decay": "level, and down to zero on a line at the end",
+    "warmup-stable-decay": "level, and down on a line at the end",
     "constant": "always the same",
 }
 """How the learning rate moves after warmup, in a sentence."""
