@@ -39,6 +39,27 @@ def rouge(
     return {name: float(scores[f"{name}_fmeasure"]) for name in wanted}
 
 
+def translation(
+    predictions: Sequence[str], references: Sequence[str], names: Sequence[str]
+) -> dict[str, float]:
+    """Each of `names` (bleu, chrf) over the whole set of texts, from 0 to 1.
+
+    BLEU is that of Post (2018), "A Call for Clarity in Reporting BLEU Scores": SacreBLEU's with its
+    tokenizer 13a and four-grams. chrF is Popovic's (2015, 2017), with word pairs: chrF++.
+    """
+    if not predictions:
+        return {}
+    from torchmetrics.functional.text import chrf_score, sacre_bleu_score
+
+    measures = {"bleu": sacre_bleu_score, "chrf": chrf_score}
+    expected = [[reference] for reference in references]
+    return {
+        name: float(measure(list(predictions), expected))
+        for name, measure in measures.items()
+        if name in names
+    }
+
+
 def lead_sentence(text: str) -> str:
     """The first sentence of a text: what a summary must beat."""
     return re.split(r"(?<=[.!?])\s+", text.strip(), maxsplit=1)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recipec.plan.plan import Settings, TaskSettings
-from tests.support.settings import CAUSAL, vary
+from tests.support.settings import CAUSAL, SUMMARY, vary
 from tests.support.training import place, read, run, trained
 
 LLAMA_LAYERS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
@@ -33,7 +33,23 @@ PROMPTS = vary(
     training__max_lost=0.9,
 )
 GPT2 = {"model__type": "gpt2", "method__target_modules": ("c_attn", "c_fc", "c_proj")}
+WORDS = vary(
+    SUMMARY,
+    name="words-t5",
+    task__type="translation",
+    evaluation__metrics=("bleu", "chrf"),
+)
+BART_LAYERS = ("fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj")
 CELLS = {
+    "translation-prefix-lora-t5": vary(WORDS, task__prefix="translate: "),
+    "translation-languages-full-mbart": vary(
+        WORDS,
+        model__type="mbart",
+        method__type="full",
+        method__target_modules=BART_LAYERS,
+        task__source_language="en_XX",
+        task__target_language="de_DE",
+    ),
     "messages-lora-llama": CHATS,
     "messages-full-qwen2-packed": vary(
         CHATS, model__type="qwen2", method__type="full", training__packing=True
@@ -69,6 +85,16 @@ def test_learns_and_repeats(name: str, tmp_path: Path) -> None:
     if CELLS[name].task.type == "instruction":
         text = (evaluated / "predictions.jsonl").read_text()
         assert text.count('"prediction"') == 8
+
+
+def test_a_language_that_the_tokenizer_lacks(tmp_path: Path) -> None:
+    known = CELLS["translation-languages-full-mbart"]
+    root = place(tmp_path / "root", vary(known, task__target_language="fr_XX"))
+    done = run("train", root, tmp_path / "out")
+    assert done.returncode == 5
+    assert done.stderr.endswith(
+        "error: the model's tokenizer has no language 'fr_XX'\n  hint: it has de_DE, en_XX\n"
+    )
 
 
 def test_packing_changes_nothing_but_the_last_digits(tmp_path: Path) -> None:

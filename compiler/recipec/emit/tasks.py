@@ -38,11 +38,12 @@ _TEXT_TO_TEXT = Kind(
     folder="text_to_text",
     model_class="AutoModelForSeq2SeqLM",
     parts=("source", "target"),
-    metrics=lambda _: ["rouge"],
+    metrics=lambda s: ["translation" if s.task.type == "translation" else "rouge"],
 )
 KINDS = {
     "summarization": _TEXT_TO_TEXT,
     "text-to-text": _TEXT_TO_TEXT,
+    "translation": _TEXT_TO_TEXT,
     "causal-lm": Kind(
         folder="causal_lm",
         model_class="AutoModelForCausalLM",

@@ -1,4 +1,4 @@
-"""What tasks on running text (causal-lm, instruction) add to the scripts beyond their templates.
+"""What tasks on text (causal-lm, instruction, text to text) add to the scripts beyond their templates.
 
 In: settings. Out: words and imports for `recipec.emit.tasks`, empty for every other task.
 """
@@ -19,6 +19,9 @@ _TEMPLATES = {
     "plain": "with a chat template that adds nothing but an end token",
 }
 
+_SHIFTS = ("bart", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
+"""Types whose models make the decoder's input from labels themselves."""
+
 
 def text_words(settings: Settings) -> dict[str, Any]:
     """The words of the settings' task for the templates."""
@@ -28,11 +31,16 @@ def text_words(settings: Settings) -> dict[str, Any]:
         "every_token": everything,
         "counted_words": "" if everything else ",\n    if the assistant says it",
         "answered": ANSWERED,
+        "decoder_inputs": "model.prepare_decoder_input_ids_from_labels(labels)"
+        if settings.model.type in _SHIFTS
+        else "decoder_inputs(model, labels)",
     }
 
 
 def text_imports(settings: Settings) -> dict[str, list[str]]:
     """Names that train.py imports for the settings' task, by module."""
+    if settings.model.family == "encoder-decoder":
+        return {"recipec_runtime.languages": _language_names(settings)}
     packing = ["packed"] if settings.training.packing else []
     if settings.task.type != "instruction":
         return {"recipec_runtime.packing": packing}
@@ -44,3 +52,10 @@ def text_imports(settings: Settings) -> dict[str, list[str]]:
         ],
         "recipec_runtime.packing": [*packing, "padded"],
     }
+
+
+def _language_names(settings: Settings) -> list[str]:
+    shifts = [] if settings.model.type in _SHIFTS else ["decoder_inputs"]
+    if settings.task.target_language:
+        return [*shifts, "language_token", "load_languages"]
+    return shifts

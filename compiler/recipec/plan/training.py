@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from recipec.catalog import support
 from recipec.plan.batches import plan_batches, plan_lengths
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import TrainingSettings
@@ -46,6 +47,7 @@ def plan_training(
         **_optimizer(recipe, ledger),
         **_schedule(recipe.training, total, ledger),
         **_extras(recipe.training, ledger),
+        packing=_packing(recipe, ledger),
         **_cadence(recipe.training, total, ledger),
         **_kept(recipe, ledger),
     )
@@ -134,6 +136,17 @@ def _extras(training: Training, ledger: Ledger) -> dict[str, Any]:
         "seed": keep("seed", "everything random follows from it"),
         "trackers": tuple(keep("trackers", "the history is in history.jsonl and history.csv")),
     }
+
+
+def _packing(recipe: Recipe, ledger: Ledger) -> bool:
+    if "training.packing" not in support.tasks()[recipe.task.type].knobs:
+        return False
+    return ledger.choose(
+        "training.packing",
+        recipe.training.packing,
+        False,
+        "rows are padded to the longest of their batch; packing is faster where they differ much",
+    )
 
 
 def _float(value: float | None) -> float | None:
