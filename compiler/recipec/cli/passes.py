@@ -162,7 +162,7 @@ def stage_paths(loaded: Loaded, lock: Lock) -> dvc.StagePaths:
     models = [model.removeprefix("path:")] if model.startswith("path:") else []
     by_split = {file.split: [s.path for s in file.read_from] for file in lock.data}
     trained_on = [*by_split["train"], *by_split.get("validation", ())]
-    measured_on = by_split.get("test", by_split.get("validation", []))
+    measured_on = by_split.get("test") or by_split.get("validation") or by_split["train"]
     usual = project.build == project.root / "build"
     return dvc.StagePaths(
         options="" if usual else f" -o {shlex.quote(project.relative(project.build))}",

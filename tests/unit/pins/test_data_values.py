@@ -80,7 +80,11 @@ def test_numbers_and_truth_values_become_texts(
 
 
 def test_labels_of_two_types(tmp_path: Path, store: Store) -> None:
-    rows: list[dict[str, Any]] = [{"text": "t", "label": "0"}, {"text": "t", "label": 1}, {"text": "t", "label": True}]
+    rows: list[dict[str, Any]] = [
+        {"text": "t", "label": "0"},
+        {"text": "t", "label": 1},
+        {"text": "t", "label": True},
+    ]
     assert faults(LABEL, tmp_path, store, train=rows) == [
         "train.jsonl:2: `label` is a number here and a string at train.jsonl:1"
         " | a column has one type of value",
@@ -204,7 +208,7 @@ def test_good_bio() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"words": ["a"], "tags": ["O", "O"]}, "the row has 1 words and 2 tags"),
+        ({"words": ["a"], "tags": ["O", "O"]}, "the row has 1 word and 2 tags"),
         ({"words": ["a", 1], "tags": ["O", "O"]}, "`words[1]` must be a string, not a number"),
         ({"words": "a b", "tags": ["O", "O"]}, "`words` must be a list, not a string"),
         ({"words": ["a", ""], "tags": ["O", "O"]}, "a word is empty"),
@@ -314,7 +318,7 @@ def test_answers_stand_where_they_say(tmp_path: Path, store: Store) -> None:
         ),
         (
             asked(["Monday"], []),
-            "`answers` has 1 texts and 0 starts",
+            "`answers` has 1 text and 0 starts",
             "each text has its start",
         ),
         (

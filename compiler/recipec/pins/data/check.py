@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recipec.pins.data.faults import Fault, Faults, Place, kind_of
+from recipec.pins.data.faults import Fault, Faults, Place, counted, kind_of
 from recipec.pins.data.labels import Scheme, Tally, closed_set_fault
 from recipec.pins.data.values import place_fault, reader
 from recipec.pins.data.wanted import Wanted
@@ -82,17 +82,9 @@ class RowCheck:
             assert isinstance(answers, dict)
             return place_fault(context, answers)
         if "tags" in column:
-            words, tags = row[column["words"]], row[column["tags"]]
-            assert isinstance(words, list)
-            assert isinstance(tags, list)
-            if len(words) != len(tags):
-                return Fault(
-                    message=f"the row has {len(words)} words and {len(tags)} tags",
-                    hint="each word has its tag",
-                )
-            if "" in tags or "" in words:
-                what = "tag" if "" in tags else "word"
-                return Fault(message=f"a {what} is empty", hint="each word has its tag")
+            wrong = _tags_fault(row[column["words"]], row[column["tags"]])
+            if wrong is not None:
+                return wrong
         if "label" in column:
             assert not isinstance(found, Fault)
             mixed = self._mixed(column["label"], found[column["label"]], place)
@@ -125,6 +117,19 @@ class RowCheck:
     @staticmethod
     def _is_empty(value: object) -> bool:
         return not (value.strip() if isinstance(value, str) else value)
+
+
+def _tags_fault(words: object, tags: object) -> Fault | None:
+    """What is wrong with a row's words and tags taken together."""
+    assert isinstance(words, list)
+    assert isinstance(tags, list)
+    hint = "each word has its tag"
+    if len(words) != len(tags):
+        numbers = f"{counted(len(words), 'word')} and {counted(len(tags), 'tag')}"
+        return Fault(message=f"the row has {numbers}", hint=hint)
+    if "" in tags or "" in words:
+        return Fault(message=f"a {'tag' if '' in tags else 'word'} is empty", hint=hint)
+    return None
 
 
 def labels_of(row: Row, column: Mapping[str, str]) -> list[str]:

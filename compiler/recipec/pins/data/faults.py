@@ -94,6 +94,11 @@ def whole(path: str, message: str, hint: str = "") -> Diagnostic:
     return Diagnostic(file=path, line=0, column=0, message=message, hint=hint)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: `1 word`, `2 words`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def kind_of(value: object) -> str:
     """What a value is, in words."""
     names = {

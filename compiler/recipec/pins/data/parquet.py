@@ -34,7 +34,7 @@ def read_parquet(source: Source, wanted: Wanted) -> Rows:
                 for found in _rows(batch):
                     number += 1
                     yield number, found, b""
-    except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError, OSError) as error:
+    except (arrow.ArrowException, OSError) as error:
         words = str(error).partition("\n")[0].rstrip(".")
         where = f" after row {number:,}" if number else ""
         hint = "copy the file again, or name it by what it is"

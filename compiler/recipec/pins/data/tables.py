@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from recipec.errors import Diagnostic, RecipeError
-from recipec.pins.data.faults import Fault
+from recipec.pins.data.faults import Fault, counted
 from recipec.pins.data.jsonrows import Rows
 from recipec.pins.data.source import Source, encoding_fault, lines
 from recipec.pins.data.wanted import Wanted
@@ -152,7 +152,7 @@ def _row(
         if not record:
             return Fault(message="the line is blank", hint="remove it: every line is one row")
         return Fault(
-            message=f"the row has {len(record)} fields and the header {len(header)}",
+            message=f"the row has {counted(len(record), 'field')} and the header {len(header)}",
             hint="put fields with separators in quotes",
         )
     row: dict[str, object] = {}

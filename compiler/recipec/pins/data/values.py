@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from recipec.pins.data.faults import Fault, kind_of
+from recipec.pins.data.faults import Fault, counted, kind_of
 
 Value = object
 _ROLES = ("system", "user", "assistant", "tool")
@@ -150,12 +150,11 @@ def answers(name: str, value: object) -> Value | Fault:
             message=f"`{name}.answer_start` holds {wrong[0]!r}",
             hint="it counts characters from the context's first, which is 0",
         )
-    if len(value["text"]) != len(starts):
-        return Fault(
-            message=f"`{name}` has {len(value['text'])} texts and {len(starts)} starts",
-            hint="each text has its start",
-        )
-    if not all(item for item in value["text"]):
+    assert isinstance(found, list)
+    if len(found) != len(starts):
+        words = f"{counted(len(found), 'text')} and {counted(len(starts), 'start')}"
+        return Fault(message=f"`{name}` has {words}", hint="each text has its start")
+    if not all(found):
         return Fault(
             message=f"`{name}` has an empty text",
             hint='an unanswerable question has {"text": [], "answer_start": []}',
