@@ -164,13 +164,9 @@ def answers(
         yield len(prompt), len(prompt) + len(ended)
 
 
-def render(
-    tokenizer: Any, messages: Sequence[Message], *, where: str, prompt: bool = False
-) -> str:
+def render(tokenizer: Any, messages: Sequence[Message], *, where: str, prompt: bool = False) -> str:
     """The chat as text; with `prompt`, up to where the assistant begins to speak."""
-    text: str = _applied(
-        tokenizer, messages, where, tokenize=False, add_generation_prompt=prompt
-    )
+    text: str = _applied(tokenizer, messages, where, tokenize=False, add_generation_prompt=prompt)
     return text
 
 

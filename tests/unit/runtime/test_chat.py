@@ -147,9 +147,7 @@ def test_a_template_that_fails_names_the_row_and_says_why(tokenizers: Callable[.
 )
 def test_what_is_no_chat(messages: Any, message: str, tokenizers: Callable[..., Any]) -> None:
     with pytest.raises(TrainingFailed) as caught:
-        chat.check_chats(
-            tokenizers(), [CHAT, messages], split="train", max_length=48, max_lost=0.1
-        )
+        chat.check_chats(tokenizers(), [CHAT, messages], split="train", max_length=48, max_lost=0.1)
     assert caught.value.message == message
 
 
