@@ -277,8 +277,11 @@ def _refuse_taken_name(loaded: Loaded) -> None:
     Raises RecipeError when the folder holds the build of another recipe that still exists.
     """
     name, project = loaded.recipe.name, loaded.project
-    other = Path(str(read_state(project.folder(name)).get("recipe", project.recipe)))
-    if other != project.recipe and other.is_file():
+    state = read_state(project.folder(name))
+    other = Path(str(state.get("recipe", project.recipe)))
+    # A build folder inside of the project that tells of another root came with a copy of it.
+    copied = project.build.is_relative_to(project.root) and state.get("root") != str(project.root)
+    if other != project.recipe and other.is_file() and not copied:
         message = f"{project.shown(other)} has the name {name} too"
         hint = "give each recipe a name of its own: it names the build folder and the DVC stages"
         raise RecipeError([loaded.document().diagnostic(("name",), message, hint)])
