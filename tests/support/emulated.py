@@ -8,14 +8,20 @@ library is used, and no root is needed.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from recipec.cli.state import STATE, image_from_plain
 from recipec.engines.engine import read_config
 from recipec.engines.unpack import unpack_layers
 from recipec.store import Store
+from recipec_runtime import contract, pin
+from tests.support.settings import outputs
+from tests.support.training import environment
 
 
 def merged_root(build: Path, store: Store, root: Path) -> dict[str, str]:
@@ -61,3 +67,31 @@ def train_under_qemu(build: Path, store: Store, folder: Path, *, cpu: str, run_i
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return output
+
+
+def train_on_host_cpu(root: Path, output: Path, *, cpu: str | None = None) -> Mapping[str, str]:
+    """Train an emitted recipe with this Python's own packages, on this CPU or an emulated one.
+
+    The digest of every file that must be reproducible.
+    """
+    spec = contract.parse((root / "recipe/run.json").read_bytes())
+    variables = environment(root, output, RECIPEC_PINNED="1", **pin.required(spec))
+    command = [os.path.realpath(sys.executable)]
+    if cpu is not None:
+        emulator = shutil.which("qemu-x86_64")
+        assert emulator is not None, "the tests need Debian's qemu-user"
+        command = [emulator, "-cpu", cpu, *command]
+        # Started by its real name, Python would not see the packages of its virtual environment.
+    variables["PYTHONPATH"] = os.pathsep.join(
+        [variables["PYTHONPATH"], *(p for p in sys.path if p.endswith("site-packages"))]
+    )
+    done = subprocess.run(
+        [*command, "-m", "recipec_runtime", "train"],
+        env=variables,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return outputs(output)
