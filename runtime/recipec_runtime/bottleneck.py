@@ -92,19 +92,24 @@ def load(model: Any, folder: str) -> Any:
         )
     weights = load_file(Path(folder) / WEIGHTS)
     model.bottleneck = {name: config[name] for name in ("layers", "reduction_factor", "dropout")}
+    _refuse_strange(config, config["layers"], [name for name, _ in model.named_modules()])
     train_only(model, ())
     _wrap(model, **model.bottleneck)
     known = dict(model.named_parameters())
-    if strange := sorted(weights.keys() - known.keys()):
-        raise TrainingFailed(
-            f"the adapter in {folder} does not fit this model: it has no {strange[0]}",
-            hint=f"put it on {config['base_model']}",
-        )
+    _refuse_strange(config, weights, known)
     with torch.no_grad():
         for name, weight in weights.items():
             known[name].copy_(weight)
             known[name].requires_grad_(True)
     return model
+
+
+def _refuse_strange(config: dict[str, Any], wanted: Iterable[str], known: Iterable[str]) -> None:
+    if strange := sorted(set(wanted) - set(known)):
+        raise TrainingFailed(
+            f"the adapter does not fit this model, which has no {strange[0]}",
+            hint=f"put it on {config['base_model']}",
+        )
 
 
 def _wrap(model: Any, *, layers: Sequence[str], reduction_factor: int, dropout: float) -> None:
