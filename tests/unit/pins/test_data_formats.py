@@ -312,6 +312,14 @@ def test_lists_in_a_table_are_json(tmp_path: Path, store: Store) -> None:
     ]
 
 
+def test_a_key_that_stands_twice_in_a_list_of_a_table(tmp_path: Path, store: Store) -> None:
+    wanted = Wanted(columns=(("messages", "messages"),))
+    data = b'messages\n"[{""role"": ""user"", ""role"": ""tool""}]"\n'
+    assert fault(wanted, tmp_path, store, "r.csv", data) == [
+        "2:1 `messages`: `role` stands twice in one object | remove one of them"
+    ]
+
+
 # What is wrong with JSON
 
 
@@ -395,6 +403,19 @@ def test_a_wrong_array(tmp_path: Path, store: Store, data: bytes, said: str) -> 
 )
 def test_a_wrong_line(tmp_path: Path, store: Store, line: bytes, said: str) -> None:
     assert fault(PAIR, tmp_path, store, "r.jsonl", line + b"\n") == [said]
+
+
+@pytest.mark.parametrize(("deep", "good"), [(63, True), (64, False)])
+def test_how_deep_an_unread_column_may_be(
+    tmp_path: Path, store: Store, deep: int, good: bool
+) -> None:
+    row = b'{"a": "[[", "b": "%s", "c": %s}\n' % (b"[" * 99, b"[" * deep + b"]" * deep)
+    if good:
+        (tmp_path / "r.jsonl").write_bytes(row)
+        assert normal(PAIR, tmp_path, store, "r.jsonl") == row
+    else:
+        (said,) = fault(PAIR, tmp_path, store, "r.jsonl", row)
+        assert said == "1:1 the object is nested too deeply | a row is a flat object"
 
 
 def test_a_value_may_hold_a_column_s_name(tmp_path: Path, store: Store) -> None:

@@ -22,6 +22,9 @@ Found = tuple[int, Mapping[str, object] | Fault, bytes]
 """Number of the row's line or of the row, its values, and its bytes for an excerpt."""
 Rows = Generator[Found, None, None]
 _EVERY_LINE = "every line must be one whole JSON object"
+DEEPEST = 64
+"""Objects and arrays within each other."""
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _NESTED = frozenset({"messages", "answers"})
 _NOT_NUMBERS = re.compile(rb"-?(?:NaN|Infinity|inf|nan)")
 
@@ -63,6 +66,9 @@ class _Decoder:
         self._always = any(part in _NESTED for part, _ in wanted.columns)
 
     def __call__(self, line: bytes, number: int) -> Mapping[str, object] | Fault:
+        if line.count(b"[") + line.count(b"{") > DEEPEST and _depth(line) > DEEPEST:
+            # Python's own limit differs from version to version.
+            return Fault(message="the object is nested too deeply", hint="a row is a flat object")
         try:
             row = self._decode(line)
             if not isinstance(row, dict):
@@ -71,7 +77,7 @@ class _Decoder:
             # An escape may spell a name in another way, so such rows are looked at in full too.
             if self._always or b"\\u" in line or any(line.count(n) > 1 for n in self._names):
                 return _repeated(line) or row
-        except (ValueError, RecursionError) as error:  # msgspec's and UnicodeDecodeError are of it
+        except ValueError as error:  # msgspec's and UnicodeDecodeError are of it
             return _json_fault(line, number, str(error), self._hint)
         return row
 
@@ -83,17 +89,38 @@ def _msgspec_decode() -> Any:
     return msgspec.json.Decoder().decode
 
 
-def _repeated(line: bytes) -> Fault | None:
-    found: list[str] = []
+def _depth(line: bytes) -> int:
+    """How many brackets are open at once, at the most, outside strings."""
+    depth = deepest = 0
+    for found in _STRING_OR_BRACKET.finditer(line):
+        if found[0] in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0] in b"]}":
+            depth -= 1
+    return deepest
 
-    def no_doubles(pairs: list[tuple[str, object]]) -> None:
+
+class RepeatedKey(ValueError):
+    """A key that stands twice in one object."""
+
+
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of `json.loads` whose keys are all different. Raises RepeatedKey."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        found.extend(sorted({name for name in names if names.count(name) > 1}))
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKey(f"`{twice}` stands twice in one object")
+    return found
 
-    json.loads(line, object_pairs_hook=no_doubles, parse_int=str)
-    if not found:
-        return None
-    return Fault(message=f"`{found[0]}` stands twice in one object", hint="remove one of them")
+
+def _repeated(line: bytes) -> Fault | None:
+    try:
+        json.loads(line, object_pairs_hook=unique, parse_int=str)
+    except RepeatedKey as error:
+        return Fault(message=str(error), hint="remove one of them")
+    return None
 
 
 def _json_fault(line: bytes, number: int, reason: str, hint: str) -> Fault:
@@ -112,8 +139,6 @@ def _json_fault(line: bytes, number: int, reason: str, hint: str) -> Fault:
     if not text[lead:].startswith("{"):
         message = "not a JSON object: the line does not start with {"
         return Fault(message=message, hint=hint, column=lead + 1)
-    if "recursion" in reason:
-        return Fault(message="the object is nested too deeply", hint="a row is a flat object")
     found = re.search(r"\(byte (\d+)\)", reason)
     at = int(found[1]) if found else 0
     column = len(line[:at].decode("utf-8", "ignore")) + 1

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from recipec.errors import Diagnostic, RecipeError
 from recipec.pins.data.faults import Fault, counted
-from recipec.pins.data.jsonrows import Rows
+from recipec.pins.data.jsonrows import RepeatedKey, Rows, unique
 from recipec.pins.data.source import Source, encoding_fault, lines
 from recipec.pins.data.wanted import Wanted
 
@@ -160,7 +160,9 @@ def _row(
         value = record[at]
         if form == "json":
             try:
-                row[name] = json.loads(value)
+                row[name] = json.loads(value, object_pairs_hook=unique)
+            except RepeatedKey as error:
+                return Fault(message=f"`{name}`: {error}", hint="remove one of them")
             except (ValueError, RecursionError):
                 return Fault(
                     message=f"`{name}` is not JSON",
