@@ -1,4 +1,4 @@
-"""Reader of stack.toml: which Python packages an image needs, by method and by tokenizer.
+"""Reader of stack.toml: which Python packages an image needs, by method, knob and tokenizer.
 
 In: the data file beside this module, a method, the names of the model's files, the recipe's own
 versions. Out: PEP 508 requirements in sorted order. It resolves nothing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from recipec.catalog.support import read_table
@@ -29,16 +29,25 @@ class Stack:
     always: Mapping[str, str]
     methods: Mapping[str, Mapping[str, str]]
     tokenizers: tuple[TokenizerNeed, ...] = ()
+    training: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def requirements(
-        self, *, method: str, files: Collection[str], versions: Mapping[str, str]
+        self,
+        *,
+        method: str,
+        files: Collection[str],
+        versions: Mapping[str, str],
+        training: Collection[str] = (),
     ) -> tuple[str, ...]:
         """What the image of such a recipe needs. `versions` replaces or adds by normalized name.
 
-        A version is an exact one (`5.23.0`), a specifier (`>=5,<6`) or `*`.
+        `training` are the names of its optimizer and trackers. A version is an exact one
+        (`5.23.0`), a specifier (`>=5,<6`) or `*`.
         """
         chosen = {normalized(name): version for name, version in self.always.items()}
         chosen |= {normalized(n): v for n, v in self.methods.get(method, {}).items()}
+        for name in training:
+            chosen |= {normalized(n): v for n, v in self.training.get(name, {}).items()}
         if "tokenizer.json" not in files:
             for need in self.tokenizers:
                 if set(need.files) & set(files):
@@ -54,6 +63,7 @@ def load() -> Stack:
     return Stack(
         always=table["always"],
         methods=table["methods"],
+        training=table["training"],
         tokenizers=tuple(
             TokenizerNeed(files=tuple(row["files"]), requirements=row["requirements"])
             for row in table["tokenizers"].values()
