@@ -19,11 +19,14 @@ RATES = {
     "lora": (3.0e-4, "adapters are trained at several times the rate of full fine-tuning"),
     "qlora": (2.0e-4, "its authors' for models up to 13B (arXiv:2305.14314, B.2)"),
     "bottleneck": (1.0e-3, "within what its authors tried (arXiv:1902.00751, section 3.1)"),
-    "prefix": (1.0e-2, "few weights far from the loss"),
+    "prefix": (5.0e-2, "few weights, far from the loss: ten times less hardly moves them"),
     "prompt": (3.0e-1, "its authors' (arXiv:2104.08691, section 2)"),
     "ia3": (3.0e-3, "its authors' (arXiv:2205.05638, section 3.3)"),
 }
 """Peak learning rate by method where the recipe has none, and why."""
+NEW_HEADS = ("sequence-classification", "token-classification", "question-answering")
+"""Tasks that put a new head on the model."""
+_BESIDE_A_HEAD = (1.0e-2, "a new head is trained at the same rate (arXiv:2110.07602, appendix B)")
 _COSINE = "after warmup, down to zero along half a cosine"
 _DECAY = "the share that MiniCPM's authors found enough (arXiv:2404.06395)"
 _BETAS = {
@@ -55,11 +58,8 @@ def plan_training(
 
 def _optimizer(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
     training = recipe.training
-    rate = ledger.choose(
-        "training.learning_rate",
-        training.learning_rate,
-        *RATES[recipe.method.type],
-    )
+    rate, reason = _usual_rate(recipe)
+    rate = ledger.choose("training.learning_rate", training.learning_rate, rate, reason)
     fused = "the same bytes on every CPU, and fused: the fastest"
     decay = "its own; biases and norms are exempt"
     return {
@@ -68,6 +68,25 @@ def _optimizer(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
         **_betas(training, ledger),
         "weight_decay": float(ledger.keep("training", training, "weight_decay", decay)),
     }
+
+
+def _usual_rate(recipe: Recipe) -> tuple[float, str]:
+    """The method's rate, as far as the optimizer's steps are of AdamW's size."""
+    rate, reason = RATES[recipe.method.type]
+    if recipe.training.optimizer == "adafactor":
+        return 1.0e-2, "relative to each weight's size (arXiv:1804.04235, algorithm 5)"
+    if recipe.training.optimizer == "lion":
+        said = "a fifth of AdamW's: its authors take a third to a tenth (arXiv:2302.06675)"
+        return float(f"{rate / 5:.2g}"), said
+    return rate, reason
+
+
+def usual_rate(recipe: Recipe) -> tuple[float, str]:
+    """The learning rate where the recipe has none, and why."""
+    head = recipe.task.type in NEW_HEADS
+    if head and recipe.method.type in ("prefix", "prompt"):
+        return _BESIDE_A_HEAD
+    return RATES[recipe.method.type]
 
 
 def _betas(training: Training, ledger: Ledger) -> dict[str, float]:

@@ -77,6 +77,12 @@ def _optimizer(recipe: Recipe) -> Iterator[Broken]:
                 hint=f"remove it, or choose one of: {', '.join(owners)}",
                 at_key=True,
             )
+    if training.optimizer == "sgd" and training.learning_rate is None:
+        yield Broken(
+            path=("training", "optimizer"),
+            message="sgd has no usual learning rate: its steps are as large as the gradients",
+            hint="set `training.learning_rate`; it is often a hundred times AdamW's",
+        )
     # Measured: its dequantised states differ in the last bit between CPUs; the others do not
     portable = recipe.reproducibility in (None, "portable")
     if training.optimizer == "adamw-8bit" and portable:
