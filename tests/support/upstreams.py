@@ -30,6 +30,8 @@ class Site:
     files: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range header of every request, in order."""
+    authorizations: list[str] = field(default_factory=list)
+    """The Authorization header of every request, in the same order."""
     failures: dict[str, list[int]] = field(default_factory=dict)
     """Statuses to answer first, by path, before the file itself."""
     cuts: dict[str, list[int]] = field(default_factory=dict)
@@ -82,6 +84,7 @@ def _answer(site: Site, handler: http.server.BaseHTTPRequestHandler, *, body: bo
     path = unquote(urlsplit(handler.path).path)
     wanted = handler.headers.get("Range", "")
     site.requests.append((handler.command, path, wanted))
+    site.authorizations.append(handler.headers.get("Authorization", ""))
     status, data = _chosen(site, handler, path)
     start = 0
     if status == 200 and wanted and site.ranges:

@@ -2,7 +2,8 @@
 
 In: `hub:ORG/NAME[@REVISION]`. Out: its files in the store, the commit and the licence. It honours
 `HF_ENDPOINT` and `HF_TOKEN`; the token is never printed or stored. huggingface_hub does the
-talking, so its mirrors, proxies and large-file transports work as its users expect.
+talking, so its mirrors, proxies and large-file transports work as its users expect. The small files
+come first, and weights only of a model that can be used.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipec.errors import EnvironmentLacks, RecipecError
+from recipec.errors import EnvironmentLacks, HashMismatch, RecipecError
 from recipec.pins.lockfile import ModelFile
-from recipec.pins.models import select
+from recipec.pins.models import is_weights, judge, select
 from recipec.pins.transport import Gone
 from recipec.progress import Progress
 from recipec.store import Store, make_folder
@@ -52,11 +53,23 @@ def fetch_hub(
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
     try:
         about = api.model_info(repository, revision=commit or revision or None, files_metadata=True)
-        sizes = {str(s.rfilename): int(s.size or 0) for s in about.siblings or ()}
-        names = select(list(sizes), where=source, allow=allow)
-        files = _download(
-            api, repository, str(about.sha), names, sizes, store=store, progress=progress, jobs=jobs
+        listed = {str(entry.rfilename): entry for entry in about.siblings or ()}
+        names = select(list(listed), where=source, allow=allow)
+        download = _Download(
+            api=api,
+            repository=repository,
+            commit=str(about.sha),
+            listed=listed,
+            store=store,
+            progress=progress,
+            jobs=jobs,
         )
+        small = download.files([name for name in names if not is_weights(name)])
+        read = {file.path: file.sha256 for file in small}
+        judge(lambda n: store.read(read[n]) if n in read else None, names, where=source)
+        weights = download.files([name for name in names if is_weights(name)])
+        download.close()
+        files = tuple(sorted((*small, *weights), key=lambda file: file.path))
     except RecipecError:
         raise
     except Exception as error:
@@ -66,38 +79,59 @@ def fetch_hub(
     return HubModel(files=files, commit=str(about.sha), license=str(license) if license else None)
 
 
-def _download(
-    api: Any,
-    repository: str,
-    commit: str,
-    names: Sequence[str],
-    sizes: dict[str, int],
-    *,
-    store: Store,
-    progress: Progress,
-    jobs: int,
-) -> tuple[ModelFile, ...]:
-    """The files by way of a folder under partial/, where a killed download goes on."""
-    key = hashlib.sha256(f"{repository}@{commit}".encode()).hexdigest()
-    folder = make_folder(store.root / "partial" / f"hub-{key}")
-    task = progress.begin(repository, sum(sizes[name] for name in names))
+@dataclass(frozen=True, kw_only=True)
+class _Download:
+    """Files of one commit, by way of a folder under partial/, where a killed download goes on."""
 
-    def one(name: str) -> Path:
-        return Path(
-            api.hf_hub_download(repository, name, revision=commit, local_dir=os.fspath(folder))
+    api: Any
+    repository: str
+    commit: str
+    listed: Mapping[str, Any]
+    """What the hub says of each file: size, and the sha256 of a large one."""
+    store: Store
+    progress: Progress
+    jobs: int
+
+    @property
+    def folder(self) -> Path:
+        key = hashlib.sha256(f"{self.repository}@{self.commit}".encode()).hexdigest()
+        return self.store.root / "partial" / f"hub-{key}"
+
+    def files(self, names: Sequence[str]) -> list[ModelFile]:
+        """Bring these into the store. Raises HashMismatch for bytes that the hub did not list."""
+        make_folder(self.folder)
+        task = self.progress.begin(
+            self.repository, sum(int(self.listed[name].size or 0) for name in names)
         )
+        found = []
+        try:
+            with ThreadPoolExecutor(max(1, self.jobs)) as pool:
+                for name, path in zip(names, pool.map(self._one, names), strict=True):
+                    digest = self.store.add_file(path, expected=self._expected(name))
+                    size = path.stat().st_size
+                    found.append(ModelFile(path=name, sha256=digest, size=size))
+                    self.progress.advance(task, size)
+        except HashMismatch:
+            self.close()  # or the next try would take the same bytes for good
+            raise
+        finally:
+            self.progress.end(task)
+        return found
 
-    files = []
-    try:
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
-            for name, path in zip(names, pool.map(one, names), strict=True):
-                size = path.stat().st_size
-                files.append(ModelFile(path=name, sha256=store.add_file(path), size=size))
-                progress.advance(task, size)
-    finally:
-        progress.end(task)
-    shutil.rmtree(folder, ignore_errors=True)
-    return tuple(files)
+    def close(self) -> None:
+        """Remove the folder: all that it held is in the store."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _one(self, name: str) -> Path:
+        folder = os.fspath(self.folder)
+        got = self.api.hf_hub_download(
+            self.repository, name, revision=self.commit, local_dir=folder
+        )
+        return Path(got)
+
+    def _expected(self, name: str) -> str | None:
+        about = self.listed[name].lfs
+        return f"sha256:{about.sha256}" if about is not None else None
 
 
 def _library() -> Any:

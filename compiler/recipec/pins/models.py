@@ -127,10 +127,7 @@ def pinned(
         header = gguf.read_header(sources[digests[gguf.GGUF]], where=where)
         config = gguf.config_of(header, where=where)
     else:
-        config = read_config(read, where=where)
-        for index in (_INDEX, _PICKLE_INDEX):
-            _check_shards(read, index, set(digests), where=where)
-        check_tokenizer(read, digests, config, where=where)
+        config = judge(read, digests, where=where)
     facts = ModelFacts(
         config=config,
         model_type=config["model_type"],
@@ -141,6 +138,25 @@ def pinned(
     )
     model = Model(source=source, commit=commit, license=license, files=files)
     return PinnedModel(model=model, facts=facts, sources=sources)
+
+
+def judge(
+    read: Callable[[str], bytes | None], names: Collection[str], *, where: str
+) -> dict[str, Any]:
+    """config.json, when nothing in the model's small files speaks against it.
+
+    `read` need not have the weights themselves. Raises RecipeError.
+    """
+    config = read_config(read, where=where)
+    for index in (_INDEX, _PICKLE_INDEX):
+        _check_shards(read, index, set(names), where=where)
+    check_tokenizer(read, names, config, where=where)
+    return config
+
+
+def is_weights(name: str) -> bool:
+    """Whether the file holds the weights: large, and in no way needed to judge the model."""
+    return name.endswith((".safetensors", *_PICKLES))
 
 
 def refuse_pickles(files: Collection[ModelFile], allow: Collection[str], *, where: str) -> None:

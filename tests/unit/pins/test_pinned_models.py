@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from recipec.errors import RecipeError
-from recipec.pins.models import PinnedModel, family_of, license_of_card, read_folder, select
+from recipec.pins.models import (
+    PinnedModel,
+    family_of,
+    license_of_card,
+    read_folder,
+    refuse_pickles,
+    select,
+)
 from recipec.store import Store, sha256
 
 T5 = {"model_type": "t5", "is_encoder_decoder": True}
@@ -144,6 +151,43 @@ def test_broken_json(tmp_path: Path, store: Store) -> None:
 )
 def test_families(config: dict[str, Any], family: str) -> None:
     assert family_of(config, where="m") == family
+
+
+def test_pickles_where_they_are_allowed(tmp_path: Path, store: Store) -> None:
+    model(tmp_path, {"pytorch_model.bin": b"p", "training_args.bin": b"x", "tokenizer.json": b"{}"})
+    found = read_folder("path:m", project=tmp_path, store=store, allow=("pickle",))
+    paths = [file.path for file in found.model.files]
+    assert paths == ["config.json", "pytorch_model.bin", "tokenizer.json"]
+    refuse_pickles(found.model.files, ("pickle",), where="path:m")
+    with pytest.raises(RecipeError) as caught:
+        refuse_pickles(found.model.files, (), where="hub:a/b")
+    assert caught.value.diagnostics[0].render() == (
+        "hub:a/b: error: the model has pickled weights only\n"
+        "  hint: it needs model.safetensors, or model.safetensors.index.json and its shards;"
+        " `architecture.allow: [pickle]` takes pickled weights, which can run code when they are"
+        " opened"
+    )
+
+
+def test_pickled_shards_and_something_better(tmp_path: Path, store: Store) -> None:
+    shards = {f"pytorch_model-0000{n}-of-00002.bin": b"p" for n in (1, 2)}
+    index = json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}).encode()
+    files = {**shards, "pytorch_model.bin.index.json": index, "tokenizer.json": b"{}"}
+    folder = model(tmp_path, files)
+
+    def paths() -> list[str]:
+        found = read_folder("path:m", project=tmp_path, store=store, allow=("pickle",))
+        return [file.path for file in found.model.files]
+
+    assert paths() == sorted([*files, "config.json"])
+    (folder / "model.safetensors").write_bytes(b"w")
+    assert paths() == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_code_is_refused_whatever_is_allowed(tmp_path: Path, store: Store) -> None:
+    model(tmp_path, {"model.safetensors": b"w", "tokenizer.json": b"{}"}, {**T5, "auto_map": {}})
+    with pytest.raises(RecipeError, match="brings its own code"):
+        read_folder("path:m", project=tmp_path, store=store, allow=("pickle",))
 
 
 def test_hub_repositories_carry_much_else() -> None:
