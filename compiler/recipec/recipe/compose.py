@@ -20,6 +20,16 @@ MAX_CHAIN = 16
 
 EXTENDS: KeyPath = ("extends",)
 
+DECIDED_BY_TYPE: tuple[KeyPath, ...] = (("task",), ("method",), ("architecture", "rope"))
+"""Sections whose keys depend on their `type`: with another type nothing of the base's is kept."""
+
+EITHER_OR = (
+    ("training", "epochs", "steps"),
+    ("training", "warmup_ratio", "warmup_steps"),
+    ("domain", "corpus", "epochs", "steps"),
+)
+"""A section and two keys of it that say one thing: one of them takes the other's place too."""
+
 FIXED = {
     "recipe": "the version of the language is that of the file",
     "name": "members are named after the recipe and their values",
@@ -205,6 +215,7 @@ class _Joint:
         """The values of both at a path that both have."""
         if isinstance(below, dict) and isinstance(above, dict):
             self._place(self.top, path)
+            below = _kept(path, below, above)
             made = {}
             for key in (*below, *(key for key in above if key not in below)):
                 inner = (*path, key)
@@ -242,6 +253,20 @@ class _Joint:
         name, where = dotted(path), self.base.spot(path, key=True)
         message = f"`{name}` is {_kind(above)} here and {_kind(below)} in the base ({where})"
         return self.top.diagnostic(path, message, "a section merges only with a section", key=True)
+
+
+def _kept(path: KeyPath, below: Mapping[str, Any], above: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the base's section still says beside that of the extending recipe."""
+    if path in DECIDED_BY_TYPE and above.get("type", below.get("type")) != below.get("type"):
+        return {}
+    gone = {
+        other
+        for *section, one, two in EITHER_OR
+        if tuple(section) == path
+        for key, other in ((one, two), (two, one))
+        if key in above
+    }
+    return {key: value for key, value in below.items() if key not in gone}
 
 
 def _kind(value: object) -> str:

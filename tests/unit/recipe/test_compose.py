@@ -344,3 +344,23 @@ def test_a_recipe_cut_in_two_is_the_same_recipe(section: str) -> None:
     one = json.dumps({"extends": "b", "name": "top", section: value[section]})
     rest = json.dumps({k: v for k, v in value.items() if k not in {section, "name"}})
     assert given_values(check(composed(one, rest))) == given_values(check(whole))
+
+
+def test_another_type_starts_its_section_anew() -> None:
+    base = read(b"name: a\nmethod: {type: lora, rank: 4}\n", "base.yaml")
+    top = read(b"extends: base.yaml\nname: b\nmethod: {type: full}\n", "top.yaml")
+    assert compose([top, base]).value == {"name": "b", "method": {"type": "full"}}
+    same = read(b"extends: base.yaml\nname: b\nmethod: {type: lora, alpha: 8}\n", "top.yaml")
+    assert compose([same, base]).value == {
+        "name": "b",
+        "method": {"type": "lora", "rank": 4, "alpha": 8},
+    }
+
+
+def test_of_two_keys_that_say_one_thing_the_last_counts() -> None:
+    base = read(b"name: a\ntraining: {epochs: 3, warmup_ratio: 0.1, seed: 1}\n", "base.yaml")
+    top = read(b"extends: base.yaml\nname: b\ntraining: {steps: 9}\n", "top.yaml")
+    assert compose([top, base]).value == {
+        "name": "b",
+        "training": {"warmup_ratio": 0.1, "seed": 1, "steps": 9},
+    }
