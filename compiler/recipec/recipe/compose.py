@@ -1,8 +1,9 @@
 """Pass: compose. A recipe and the bases that it extends in, one `Document` out.
 
 Sections merge key by key; lists and single values of the extending recipe replace those of its
-base. Every value keeps the place, file and line, where it really stands. Nothing is checked here
-but what cannot be put together: the composed recipe is checked as a whole. It reads no file.
+base, and so does a method or task of another type. Every value keeps the place, file and line,
+where it really stands. Nothing is checked here but what cannot be put together: the composed recipe
+is checked as a whole. It reads no file.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from recipec.errors import Diagnostic, RecipeError, visible
 from recipec.recipe.document import Document, KeyPath, Place, dotted
-from recipec.recipe.vocabulary import is_mapping_or_not, path_of
+from recipec.recipe.vocabulary import entry_at, is_mapping_or_not, path_of
 
 MAX_CHAIN = 16
 """Files of one recipe: it, its base, the base's base and so on."""
@@ -144,6 +145,9 @@ def _set_at(value: object, path: KeyPath) -> KeyPath | None:
 def _over(base: Document, top: Document) -> Document:
     """Two recipes as one; the values of `top` take precedence."""
     base = _without_axes(base, list(_settled(base, top)))
+    for path in axes_of(top).values():
+        if (other := _other(path)) is not None:
+            base = _without_value(base, other)
     joint = _Joint(base=base, top=top)
     value = joint.join((), base.value, top.value)
     if joint.wrong:
@@ -170,6 +174,10 @@ def _settled(base: Document, top: Document) -> Iterator[str]:
         elif inner is not None:
             wrong.append(_inside(base, top, key, ("matrix", inner)))
         elif taken == path or any(p != path and p == path[: len(p)] for p in above.values()):
+            yield key
+        elif (other := _other(path)) is not None and (
+            _set_at(top.value, other) == other or other in above.values()
+        ):
             yield key
     if wrong:
         raise RecipeError(wrong)
@@ -257,16 +265,38 @@ class _Joint:
 
 def _kept(path: KeyPath, below: Mapping[str, Any], above: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the base's section still says beside that of the extending recipe."""
-    if path in DECIDED_BY_TYPE and above.get("type", below.get("type")) != below.get("type"):
-        return {}
-    gone = {
-        other
-        for *section, one, two in EITHER_OR
-        if tuple(section) == path
-        for key, other in ((one, two), (two, one))
-        if key in above
-    }
-    return {key: value for key, value in below.items() if key not in gone}
+    if path in DECIDED_BY_TYPE and "type" in above:
+        was = below.get("type", _usual_type(path))
+        if was is not None and above["type"] != was:
+            return {}
+    gone = {_other((*path, key)) for key in above}
+    return {key: value for key, value in below.items() if (*path, key) not in gone}
+
+
+def _usual_type(path: KeyPath) -> object:
+    return (entry_at((*path, "type")) or {}).get("default")
+
+
+def _other(path: KeyPath) -> KeyPath | None:
+    """The key whose place is taken too when the one at `path` is set."""
+    for *section, one, two in EITHER_OR:
+        for key, other in ((one, two), (two, one)):
+            if path == (*section, key):
+                return (*section, other)
+    return None
+
+
+def _without_value(document: Document, path: KeyPath) -> Document:
+    """The recipe without the value at a path, if it has one."""
+
+    def cut(value: Any, rest: KeyPath) -> Any:
+        if not isinstance(value, dict) or rest[0] not in value:
+            return value
+        if len(rest) == 1:
+            return {key: item for key, item in value.items() if key != rest[0]}
+        return {**value, rest[0]: cut(value[rest[0]], rest[1:])}
+
+    return replace(document, value=cut(document.value, path))
 
 
 def _kind(value: object) -> str:

@@ -199,6 +199,45 @@ def test_where_the_language_takes_both_a_mapping_and_a_text_either_replaces_the_
     }
 
 
+@pytest.mark.parametrize(
+    ("below", "above", "made"),
+    [
+        ("{type: lora, rank: 8}", "{type: full}", {"type": "full"}),
+        ("{type: lora, rank: 8}", "{type: lora}", {"type": "lora", "rank": 8}),
+        ("{type: lora, rank: 8}", "{alpha: 4}", {"type": "lora", "rank": 8, "alpha": 4}),
+        ("{rank: 8}", "{type: full}", {"type": "full"}),
+        ("{rank: 8}", "{type: lora}", {"rank": 8, "type": "lora"}),
+        ("{type: full}", "{type: lora, rank: 2}", {"type": "lora", "rank": 2}),
+    ],
+)
+def test_a_method_of_another_type_keeps_no_knob(below: str, above: str, made: object) -> None:
+    top = f"extends: b\nname: top\nmethod: {above}\n"
+    assert values(top, f"method: {below}\n")["method"] == made
+
+
+def test_a_task_of_another_type_keeps_no_column() -> None:
+    top = "extends: b\nname: top\ntask: {type: causal-lm, fields: {text: clause}}\n"
+    assert values(top, BASE)["task"] == {"type": "causal-lm", "fields": {"text": "clause"}}
+    # A base that leaves the type open has decided nothing.
+    base = "task: {fields: {source: a, target: b}}\n"
+    top = "extends: b\nname: top\ntask: {type: translation}\n"
+    assert values(top, base)["task"]["fields"] == {"source": "a", "target": "b"}
+
+
+def test_of_two_keys_that_say_one_thing_one_takes_the_place_of_the_other() -> None:
+    top = "extends: b\nname: top\ntraining: {steps: 40}\n"
+    assert values(top, BASE)["training"] == {"learning_rate": 1e-3, "steps": 40}
+    base = BASE.replace("epochs: 3", "steps: 40, warmup_steps: 5")
+    top = "extends: b\nname: top\ntraining: {epochs: 1, warmup_ratio: 0.1}\n"
+    assert values(top, base)["training"] == {
+        "learning_rate": 1e-3,
+        "epochs": 1,
+        "warmup_ratio": 0.1,
+    }
+    text = refusal("extends: b\nname: top\ntraining: {epochs: 1, steps: 2}\n", BASE)
+    assert "a.yaml:3:23: error: `training.steps` and `training.epochs` are both given" in text
+
+
 def test_an_extending_recipe_has_a_name_of_its_own() -> None:
     with pytest.raises(RecipeError) as caught:
         composed("extends: base.yaml\ntraining: {seed: 1}\n", BASE)

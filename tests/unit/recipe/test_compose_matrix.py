@@ -293,6 +293,20 @@ def test_axes_of_base_and_recipe_join_and_the_recipes_values_replace() -> None:
     ]
 
 
+def test_of_two_keys_that_say_one_thing_the_extending_recipe_has_one() -> None:
+    base = BASE + "training: {epochs: 3, seed: 2}\n"
+    top = "extends: b\nname: top\nmatrix: {training.steps: [10, 20]}\n"
+    every = recipes_of(document(top, base))
+    assert [(r.training.steps, r.training.epochs, r.training.seed) for r in every] == [
+        (10, None, 2),
+        (20, None, 2),
+    ]
+    base = BASE + "matrix: {training.epochs: [1, 2], training.seed: [5]}\n"
+    for line in ("training: {steps: 10}", "matrix: {training.steps: [10]}"):
+        (one,) = recipes_of(document(f"extends: b\nname: top\n{line}\n", base))
+        assert (one.training.steps, one.training.epochs, one.training.seed) == (10, None, 5)
+
+
 def test_part_of_what_a_base_varies_whole_is_a_conflict() -> None:
     base = BASE + "matrix: {method: [{type: full}, {type: lora}]}\n"
     for line, column in (("method: {rank: 4}", 1), ("matrix: {method.rank: [4]}", 10)):
