@@ -173,14 +173,17 @@ def _settled(base: Document, top: Document) -> Iterator[str]:
             wrong.append(_inside(base, top, key, path))
         elif inner is not None:
             wrong.append(_inside(base, top, key, ("matrix", inner)))
-        elif taken == path or any(p != path and p == path[: len(p)] for p in above.values()):
-            yield key
-        elif (other := _other(path)) is not None and (
-            _set_at(top.value, other) == other or other in above.values()
-        ):
+        elif taken == path or _taken_over(path, top, list(above.values())):
             yield key
     if wrong:
         raise RecipeError(wrong)
+
+
+def _taken_over(path: KeyPath, top: Document, above: Sequence[KeyPath]) -> bool:
+    """Whether the extending recipe varies a section around a path, or has the other of two keys."""
+    other = _other(path)
+    around = any(axis != path and axis == path[: len(axis)] for axis in above)
+    return around or (other is not None and (_set_at(top.value, other) == other or other in above))
 
 
 def _inside(base: Document, top: Document, key: str, path: KeyPath) -> Diagnostic:
