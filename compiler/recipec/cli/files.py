@@ -24,7 +24,9 @@ def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
         faults += error.diagnostics
     if model.startswith("path:"):
         try:
-            refuse_impossible(loaded, read_folder(model, project=root, store=store).facts)
+            allow = loaded.recipe.architecture.allow
+            found = read_folder(model, project=root, store=store, allow=allow)
+            refuse_impossible(loaded, found.facts)
         except RecipeError as error:
             faults += error.diagnostics
     return faults

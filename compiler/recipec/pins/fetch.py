@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from recipec.errors import EnvironmentLacks, HashMismatch, RecipeError
 from recipec.pins.lockfile import DataFile, Deb, Lock, Model, Platform, Wheel
+from recipec.pins.models import place_in_project
 from recipec.progress import Progress
 from recipec.store import Store
 
@@ -199,8 +200,7 @@ def project_files(
     """
     named = {source.path: source.sha256 for file in data for source in file.read_from}
     if model.source.startswith("path:"):
-        folder = model.source.removeprefix("path:")
-        named |= {f"{folder}/{file.path}": file.sha256 for file in model.files}
+        named |= {place_in_project(model.source, file.path): file.sha256 for file in model.files}
     found: dict[str, Path] = {}
     for path, expected in named.items():
         try:

