@@ -123,20 +123,29 @@ def test_every_decision_has_a_reason_and_a_key_of_the_language(task: str, method
         assert section in Recipe.__dataclass_fields__, one.key
 
 
+UNASKED = {
+    *("evaluation.at_least", "evaluation.at_most"),  # no gates: nothing to decide
+    *("training.decay_ratio", "training.power"),  # of other schedules
+    *("training.evaluate_every", "training.early_stopping", "training.keep"),  # no validation rows
+    *("training.class_weights", "method.ranks", "method.lora_plus_ratio"),
+    *("method.also_train", "method.freeze"),
+}
+"""Keys of which nothing is said unless the recipe does."""
+
+
 @pytest.mark.parametrize("task", sorted({task for task, _, _ in support.cells()}))
 def test_every_open_value_of_a_section_is_decided(task: str) -> None:
     """A default that `recipec plan` did not print would be a default nobody can question."""
     wanted = recipe(task)
     keys = {one.key for one in plan(wanted).decisions}
-    one_text = "text" in support.tasks()[task].fields
-    silent = {"training.max_source_length", "training.max_target_length"} if one_text else set()
-    silent |= set() if one_text else {"training.max_length"}
-    silent |= {"evaluation.num_beams", "evaluation.max_new_tokens"} if one_text else set()
-    silent |= {"evaluation.at_least", "evaluation.at_most"}  # no gates: nothing to decide
+    tasks, methods = support.tasks(), support.methods()
+    others = {knob for facts in tasks.values() for knob in facts.knobs} - {*tasks[task].knobs}
+    knobs = {knob for facts in methods.values() for knob in facts.knobs}
+    others |= {f"method.{knob}" for knob in knobs - {*methods[wanted.method.type].knobs}}
     for section in ("training", "evaluation", "method"):
         for field in dataclasses.fields(getattr(wanted, section)):
             key = f"{section}.{field.name}"
-            assert (key in keys) != (key in silent), key
+            assert (key in keys) != (key in UNASKED | others), key
 
 
 def test_full_fine_tuning_has_no_adapter_and_a_lower_rate() -> None:

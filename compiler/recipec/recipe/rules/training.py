@@ -96,7 +96,7 @@ def _optimizer(recipe: Recipe) -> Iterator[Broken]:
 
 def _precision(recipe: Recipe) -> Iterator[Broken]:
     mixed, dtype = recipe.training.mixed_precision, recipe.architecture.dtype
-    if mixed != "none" and dtype != "float32":
+    if mixed != "none" and dtype not in (None, "float32"):
         yield Broken(
             path=("training", "mixed_precision"),
             message=f"mixed precision keeps the weights in 32 bits, and dtype {dtype} does not",
