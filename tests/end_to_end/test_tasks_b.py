@@ -40,7 +40,40 @@ WORDS = vary(
     evaluation__metrics=("bleu", "chrf"),
 )
 BART_LAYERS = ("fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj")
+RAW = vary(
+    CAUSAL,
+    training__overlong="split",
+    training__open_steps=True,
+    training__epochs=2,
+    training__max_length=32,
+    training__learning_rate=3e-3,
+    method__type="full",
+)
 CELLS = {
+    "raw-text-gpt2": RAW,
+    "masked-lm-bert": vary(
+        RAW,
+        task__type="masked-lm",
+        task__mask_share=0.15,
+        model__type="distilbert",
+        model__family="encoder-only",
+    ),
+    "span-corruption-t5": vary(
+        RAW,
+        task__type="span-corruption",
+        task__mask_share=0.15,
+        task__span_length=3.0,
+        model__type="t5",
+        model__family="encoder-decoder",
+    ),
+    "infilling-bart": vary(
+        RAW,
+        task__type="span-corruption",
+        task__mask_share=0.3,
+        task__span_length=3.0,
+        model__type="bart",
+        model__family="encoder-decoder",
+    ),
     "translation-prefix-lora-t5": vary(WORDS, task__prefix="translate: "),
     "translation-languages-full-mbart": vary(
         WORDS,
@@ -75,7 +108,8 @@ def learns(settings: Settings, tmp_path: Path) -> Path:
     measured = read(tmp_path / "e" / "metrics.json")["test"]
     assert measured["tuned"]["loss"] < measured["untuned"]["loss"]
     assert set(measured["tuned"]) == {"loss", *settings.evaluation.metrics}
-    assert len((tmp_path / "e" / "predictions.jsonl").read_text().splitlines()) == 8
+    lines = (tmp_path / "e" / "predictions.jsonl").read_text().splitlines()
+    assert len(lines) == 8 or settings.training.overlong == "split"
     return tmp_path / "e"
 
 

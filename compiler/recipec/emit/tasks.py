@@ -50,6 +50,18 @@ KINDS = {
         parts=("text",),
         metrics=lambda s: ["perplexity"] if "perplexity" in s.evaluation.metrics else [],
     ),
+    "masked-lm": Kind(
+        folder="masked_lm",
+        model_class="AutoModelForMaskedLM",
+        parts=("text",),
+        metrics=lambda s: ["perplexity"] if "perplexity" in s.evaluation.metrics else [],
+    ),
+    "span-corruption": Kind(
+        folder="span_corruption",
+        model_class="AutoModelForSeq2SeqLM",
+        parts=("text",),
+        metrics=lambda s: ["perplexity"] if "perplexity" in s.evaluation.metrics else [],
+    ),
     "instruction": Kind(
         folder="instruction",
         model_class="AutoModelForCausalLM",
@@ -161,6 +173,9 @@ def _evaluate_imports(settings: Settings, kind: Kind, constants: list[str]) -> d
         metrics = ["tagging"]
         helpers = {"recipec_runtime.tags": ["most_common"]}
         train.append("LABELS")
+    if settings.training.overlong == "split":
+        helpers = {"recipec_runtime.corruption": ["blocks"]}
+        train.append("MAX_LENGTH")
     if kind.folder == "instruction":
         helpers = {"recipec_runtime.chat": ["answer"]}
         train += ["MAX_LENGTH", "MAX_NEW_TOKENS", "conversation"]

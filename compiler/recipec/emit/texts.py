@@ -19,6 +19,10 @@ _TEMPLATES = {
     "plain": "with a chat template that adds nothing but an end token",
 }
 
+_OBJECTIVES = ("masked-lm", "span-corruption")
+_SENTINELS = ("longt5", "mt5", "switch_transformers", "t5", "umt5")
+"""Types that were trained to tell spans behind sentinels; the others wrote the whole text."""
+
 _SHIFTS = ("bart", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
 """Types whose models make the decoder's input from labels themselves."""
 
@@ -31,6 +35,9 @@ def text_words(settings: Settings) -> dict[str, Any]:
         "every_token": everything,
         "counted_words": "" if everything else ",\n    if the assistant says it",
         "answered": ANSWERED,
+        "hides": task.type in _OBJECTIVES,
+        "hide": _hide(settings),
+        "told_words": "the hidden spans" if _hide(settings) == "hide_spans" else "the whole text",
         "decoder_inputs": "model.prepare_decoder_input_ids_from_labels(labels)"
         if settings.model.type in _SHIFTS
         else "decoder_inputs(model, labels)",
@@ -39,6 +46,8 @@ def text_words(settings: Settings) -> dict[str, Any]:
 
 def text_imports(settings: Settings) -> dict[str, list[str]]:
     """Names that train.py imports for the settings' task, by module."""
+    if settings.training.overlong == "split":
+        return _block_names(settings)
     if settings.model.family == "encoder-decoder":
         return {"recipec_runtime.languages": _language_names(settings)}
     packing = ["packed"] if settings.training.packing else []
@@ -59,3 +68,21 @@ def _language_names(settings: Settings) -> list[str]:
     if settings.task.target_language:
         return [*shifts, "language_token", "load_languages"]
     return shifts
+
+
+def _block_names(settings: Settings) -> dict[str, list[str]]:
+    hides = [_hide(settings)] if settings.task.type in _OBJECTIVES else []
+    return {
+        "recipec_runtime.corruption": ["blocks", *hides],
+        "recipec_runtime.languages": _language_names(settings)
+        if settings.model.family == "encoder-decoder"
+        else [],
+        "recipec_runtime.packing": ["padded", *(["packed"] if settings.training.packing else [])],
+    }
+
+
+def _hide(settings: Settings) -> str:
+    """The function of recipec_runtime.corruption that hides a part of a block."""
+    if settings.task.type == "masked-lm":
+        return "hide_tokens"
+    return "hide_spans" if settings.model.type in _SENTINELS else "infill"

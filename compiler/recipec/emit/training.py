@@ -71,7 +71,7 @@ def training_part(settings: Settings) -> Part:
 def _standard(settings: Settings, words: dict[str, Any]) -> Iterator[str]:
     training = settings.training
     rounds = training.schedule in ("cosine", "inverse-sqrt")
-    if rounds or words["drops"] or training.max_grad_norm == 0:
+    if rounds or words["open_rows"] or training.max_grad_norm == 0:
         yield "math"
     if words["fits"] and words["drops"] and kind_of(settings).folder == "instruction":
         yield "sys"
@@ -125,8 +125,11 @@ def _optimizer_words(training: TrainingSettings) -> dict[str, Any]:
 def _loop_words(settings: Settings) -> dict[str, Any]:
     training, kind = settings.training, kind_of(settings).folder
     drops = training.overlong == "drop" and kind not in _UNCOUNTED
-    counted = kind not in (*_UNCOUNTED, "instruction")  # chats are counted by check_chats
-    open_steps = drops and training.open_steps
+    splits = training.overlong == "split"
+    counted = (
+        kind not in (*_UNCOUNTED, "instruction") and not splits
+    )  # chats are counted by check_chats
+    open_steps = (drops or splits) and training.open_steps
     best = training.keep == "best"
     watches = bool(settings.validation_rows) and (best or training.patience > 0)
     sparing = kind == "text_to_text" and training.best_metric == "loss"
@@ -134,9 +137,11 @@ def _loop_words(settings: Settings) -> dict[str, Any]:
     return {
         "fits": drops or counted,
         "drops": drops,
+        "splits": splits,
+        "open_rows": drops or splits,
         "open_steps": open_steps,
         "total": total,
-        "per_epoch": "steps_per_epoch" if drops else "STEPS_PER_EPOCH",
+        "per_epoch": "steps_per_epoch" if drops or splits else "STEPS_PER_EPOCH",
         "last_step": "loop.done" if watches and training.patience else total,
         "watches": watches,
         "watch_arguments": _watch_arguments(training),

@@ -45,6 +45,10 @@ class TaskSettings:
     doc_stride: int = 0
     source_language: str | None = None
     target_language: str | None = None
+    mask_share: float = 0.0
+    """Of the tokens, which are hidden (masked-lm, span-corruption)."""
+    span_length: float = 0.0
+    """Mean tokens of a hidden span (span-corruption)."""
 
     def column(self, part: str) -> str:
         """The column that plays a part; empty where none does."""
