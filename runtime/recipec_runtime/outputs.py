@@ -61,8 +61,9 @@ def prepare(output: Path) -> None:
             (output / name).unlink(missing_ok=True)
         for part in output.glob(".*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-        if (output / "model").is_dir():
-            shutil.rmtree(output / "model")
+        for name in ("model", "trackers"):
+            if (output / name).is_dir():
+                shutil.rmtree(output / name)
 
 
 @contextmanager
