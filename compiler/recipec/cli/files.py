@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from recipec.cli.frontend import Loaded
 from recipec.errors import Diagnostic, RecipeError
-from recipec.pins.data import read_data
+from recipec.pins.data import read_corpus, read_data
 from recipec.pins.models import ModelFacts, read_folder
 from recipec.plan.fit import Target, misfits
 from recipec.store import Store
@@ -18,10 +18,11 @@ def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
     """Every fault in the files that the recipe names in the project."""
     faults: list[Diagnostic] = []
     root, model = loaded.project.root, loaded.recipe.architecture.model
-    try:
-        read_data(loaded.recipe, project=root, store=store)
-    except RecipeError as error:
-        faults += error.diagnostics
+    for part in (read_data, *((read_corpus,) if loaded.recipe.domain.corpus else ())):
+        try:
+            part(loaded.recipe, project=root, store=store)
+        except RecipeError as error:
+            faults += error.diagnostics
     if model.startswith("path:"):
         try:
             allow = loaded.recipe.architecture.allow

@@ -89,6 +89,14 @@ def test_a_table_is_checked(workplace: Workplace) -> None:
     )
 
 
+def test_a_corpus_is_checked(workplace: Workplace) -> None:
+    with_data(workplace, DATA + "\n  corpus: {train: data/corpus.txt}")
+    (workplace.root / "data/corpus.txt").write_bytes(b"one\n\xff\n")
+    done = workplace.run("check", "recipes/legal-t5.yaml")
+    assert done.code == 1
+    assert "data/corpus.txt:2:1: error: byte 0xff is not UTF-8" in done.err
+
+
 def test_patterns_are_not_followed(workplace: Workplace) -> None:
     with_data(workplace, "data: {train: [data/train.jsonl, 'data/*.csv']}")
     done = workplace.run("check", "recipes/legal-t5.yaml")

@@ -32,7 +32,12 @@ class Data:
     ] = None
     format: Annotated[
         Literal["jsonl", "json", "csv", "tsv", "parquet", "text"] | None,
-        Meta(description="Format of the files; told by the file name's ending if left out."),
+        Meta(
+            description=(
+                "Format of the files; told by the file name's ending if left out. In CSV and TSV a"
+                " list or chat is written as JSON, several labels as `one|two`."
+            )
+        ),
     ] = None
 
 
