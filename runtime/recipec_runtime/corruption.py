@@ -1,8 +1,8 @@
 """Raw text as what a model learns to restore: blocks of tokens, some of them hidden.
 
-In: texts, a tokenizer, and the numbers (seed, epoch, row). Out: token ids and labels. What is hidden
-is a pure function of those numbers, taken from SHAKE-256 (FIPS 202): torch's random generator is
-never asked, so a resumed run hides the same tokens.
+In: texts, a tokenizer, and the numbers (seed, epoch, row). Out: token ids and labels. What is
+hidden is a pure function of those numbers, taken from SHAKE-256 (FIPS 202): torch's random
+generator is never asked, so a resumed run hides the same tokens.
 """
 
 from __future__ import annotations

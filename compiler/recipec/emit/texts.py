@@ -1,4 +1,4 @@
-"""What tasks on text (causal-lm, instruction, text to text) add to the scripts beyond their templates.
+"""What tasks on text (causal-lm, instruction, text to text) add beyond their templates.
 
 In: settings. Out: words and imports for `recipec.emit.tasks`, empty for every other task.
 """

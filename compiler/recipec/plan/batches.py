@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recipec.catalog import support
 from recipec.plan.method import virtual_tokens
 from recipec.plan.model import positions
+from recipec.recipe.rules.training import OBJECTIVES
 from recipec.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _USUAL = {"max_source_length": 512, "max_target_length": 128, "max_length": 512}
 """Tokens."""
+_BYTES_OF_TOKEN = 4
+"""Of English text, with vocabularies of tens of thousands of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,11 @@ class Batches:
 def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
     """The numbers of rows and steps, for `train_rows` rows."""
     training = recipe.training
-    open_steps = training.overlong == "drop" and training.steps is None
+    blocks = reads_blocks(recipe)
+    open_steps = (blocks or training.overlong == "drop") and training.steps is None
     at_most = "; fewer if rows are dropped" if open_steps else ""
+    if blocks:
+        at_most = "; guessed at 4 bytes a token, counted when training begins"
     size = ledger.choose(
         "training.batch_size",
         training.batch_size,
@@ -104,6 +110,17 @@ def plan_lengths(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> d
         else 0
         for name, usual in _USUAL.items()
     }
+
+
+def reads_blocks(recipe: Recipe) -> bool:
+    """Whether all texts are joined and cut into blocks: how many is known when they are tokens."""
+    return recipe.training.overlong == "split" or recipe.task.type in OBJECTIVES
+
+
+def guessed_blocks(recipe: Recipe, size: int, config: Mapping[str, Any]) -> int:
+    """About how many blocks the training texts make; `size` is that of their file in bytes."""
+    length = recipe.training.max_length or usual_length("max_length", config)
+    return max(1, math.ceil(size / _BYTES_OF_TOKEN / length))
 
 
 def usual_length(name: str, config: Mapping[str, Any]) -> int:

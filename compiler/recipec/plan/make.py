@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recipec.pins.lockfile import Lock
+from recipec.plan.batches import guessed_blocks, reads_blocks
 from recipec.plan.evaluation import plan_evaluation, plan_hardware
 from recipec.plan.ledger import Ledger
 from recipec.plan.method import plan_method
@@ -29,7 +30,12 @@ def make_plan(
     task = plan_task(recipe, lock, config, ledger)
     model = plan_model(recipe, lock, ledger, family=family, model_type=model_type, config=config)
     method = plan_method(recipe, ledger, model_type=model_type, config=config)
-    training = plan_training(recipe, rows["train"], config, ledger)
+    if reads_blocks(recipe):
+        size = next(file.size for file in lock.data if file.split == "train")
+        count = guessed_blocks(recipe, size, config)
+    else:
+        count = rows["train"]
+    training = plan_training(recipe, count, config, ledger)
     evaluation = plan_evaluation(recipe, training, ledger)
     hardware = plan_hardware(recipe, ledger)
     ledger.keep("image", recipe.image, "base", "small, and its CPython runs every wheel we pin")

@@ -10,6 +10,7 @@ from recipec.errors import Diagnostic, RecipeError
 from recipec.pins.lockfile import Lock
 from recipec.plan.batches import usual_length
 from recipec.recipe.columns import columns_of
+from recipec.recipe.rules.training import OBJECTIVES
 from recipec.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -53,7 +54,26 @@ def plan_task(
         doc_stride=_doc_stride(recipe, config, ledger),
         source_language=task.source_language,
         target_language=task.target_language,
+        **_corruption(recipe, config, ledger),
     )
+
+
+def _corruption(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> dict[str, float]:
+    """How much is hidden of a text, and in how long spans."""
+    task = recipe.task
+    if task.type not in OBJECTIVES:
+        return {}
+    t5 = "as T5's authors (arXiv:1910.10683, section 3.3.4)"
+    usual, reason = 0.15, "as BERT's authors (arXiv:1810.04805)"
+    if task.type == "span-corruption":
+        infills = config.get("model_type") in ("bart", "mbart")
+        usual, reason = (0.3, "as BART's authors (arXiv:1910.13461)") if infills else (0.15, t5)
+    found = {"mask_share": ledger.choose("task.mask_share", task.mask_share, usual, reason)}
+    if task.type == "span-corruption":
+        found["span_length"] = ledger.choose(
+            "task.span_length", task.span_length, 3.0, t5, "tokens"
+        )
+    return {name: float(value) for name, value in found.items()}
 
 
 def _chat_template(recipe: Recipe, ledger: Ledger) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from recipec.catalog import support
-from recipec.plan.batches import plan_batches, plan_lengths
+from recipec.plan.batches import plan_batches, plan_lengths, reads_blocks
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import TrainingSettings
 from recipec.recipe.schema import Recipe, Training
@@ -49,7 +49,7 @@ def plan_training(
         **plan_lengths(recipe, config, ledger),
         **_optimizer(recipe, ledger),
         **_schedule(recipe.training, total, ledger),
-        **_extras(recipe.training, ledger),
+        **_extras(recipe, ledger),
         packing=_packing(recipe, ledger),
         **_cadence(recipe.training, total, ledger),
         **_kept(recipe, ledger),
@@ -73,20 +73,14 @@ def _optimizer(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
 def _usual_rate(recipe: Recipe) -> tuple[float, str]:
     """The method's rate, as far as the optimizer's steps are of AdamW's size."""
     rate, reason = RATES[recipe.method.type]
+    if recipe.task.type in NEW_HEADS and recipe.method.type in ("prefix", "prompt"):
+        rate, reason = _BESIDE_A_HEAD
     if recipe.training.optimizer == "adafactor":
         return 1.0e-2, "relative to each weight's size (arXiv:1804.04235, algorithm 5)"
     if recipe.training.optimizer == "lion":
         said = "a fifth of AdamW's: its authors take a third to a tenth (arXiv:2302.06675)"
         return float(f"{rate / 5:.2g}"), said
     return rate, reason
-
-
-def usual_rate(recipe: Recipe) -> tuple[float, str]:
-    """The learning rate where the recipe has none, and why."""
-    head = recipe.task.type in NEW_HEADS
-    if head and recipe.method.type in ("prefix", "prompt"):
-        return _BESIDE_A_HEAD
-    return RATES[recipe.method.type]
 
 
 def _betas(training: Training, ledger: Ledger) -> dict[str, float]:
@@ -138,8 +132,9 @@ def _steps(share: float, total: int) -> int:
     return min(math.ceil(round(share * total, 6)), total)
 
 
-def _extras(training: Training, ledger: Ledger) -> dict[str, Any]:
+def _extras(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
     """Knobs that are off unless the recipe turns them on."""
+    training = recipe.training
 
     def keep(name: str, reason: str) -> Any:
         return ledger.keep("training", training, name, reason)
@@ -150,7 +145,9 @@ def _extras(training: Training, ledger: Ledger) -> dict[str, Any]:
         "neftune_alpha": _float(keep("neftune_alpha", "no noise on the embeddings")),
         "ema_decay": _float(keep("ema_decay", "the weights of the last step, not an average")),
         "mixed_precision": keep("mixed_precision", "all computation in the weights' own precision"),
-        "overlong": keep("overlong", "the beginning of a long row is better than nothing"),
+        "overlong": ledger.note("training.overlong", "split", "all texts are joined into blocks")
+        if reads_blocks(recipe)
+        else keep("overlong", "the beginning of a long row is better than nothing"),
         "max_lost": float(keep("max_lost", "more empty or dropped rows are a mistake in the data")),
         "seed": keep("seed", "everything random follows from it"),
         "trackers": tuple(keep("trackers", "the history is in history.jsonl and history.csv")),

@@ -1,4 +1,4 @@
-"""Chats as token ids: which tokens the assistant says, and what is refused with the row's number."""
+"""Chats as token ids: which tokens the assistant says; what is refused, with the row's number."""
 
 from __future__ import annotations
 
@@ -83,8 +83,7 @@ def test_named_templates(name: str, model_type: str, tokenizers: Callable[..., A
     assert len(ends) == 2
     assert all(own[end] for end in ends), "the model must learn to stop"
     assert not any(own[: len(ids) // 3])
-    answers = [part for part in said(tokenizer).split("|") if part.strip("<|im_end|> \n")]
-    assert "account" in answers[0] or "account" in "".join(answers)
+    assert "account" in said(tokenizer)
     assert "card" not in said(tokenizer)
     assert "charge" not in said(tokenizer)
 

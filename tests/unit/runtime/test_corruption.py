@@ -87,7 +87,7 @@ def restored(tokenizer: Any, block: corruption.Block) -> list[int]:
     assert spans[last] == [tokenizer.eos_token_id]
     found: list[int] = []
     for token in block["input_ids"]:
-        found += spans[token] if token in spans else [token]
+        found += spans.get(token, [token])
     return found
 
 

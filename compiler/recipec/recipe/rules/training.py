@@ -22,6 +22,9 @@ _BETAS = {
 
 _OF_SCHEDULE = {"decay_ratio": "warmup-stable-decay", "power": "polynomial"}
 
+OBJECTIVES = ("masked-lm", "span-corruption")
+"""Tasks that read all texts as one, in blocks."""
+
 
 def _steps(recipe: Recipe) -> Iterator[Broken]:
     for name, other in (("steps", "epochs"), ("warmup_steps", "warmup_ratio")):
@@ -138,6 +141,20 @@ def _watched(recipe: Recipe) -> Iterator[Broken]:
         )
 
 
+def _blocks(recipe: Recipe) -> Iterator[Broken]:
+    task, overlong = recipe.task.type, recipe.training.overlong
+    always = task in OBJECTIVES
+    if overlong == "split" and not always and task != "causal-lm":
+        message = f"rows of {task} cannot be joined and split into blocks"
+        hint = "use `cut` or `drop`; `split` is for causal-lm, masked-lm and span-corruption"
+    elif overlong == "drop" and always:
+        message = f"{task} has no overlong rows: all texts are joined and split into blocks"
+        hint = "remove `training.overlong`"
+    else:
+        return
+    yield Broken(path=("training", "overlong"), message=message, hint=hint, at_key=True)
+
+
 def _overlong(recipe: Recipe) -> Iterator[Broken]:
     if recipe.training.overlong == "drop" and recipe.task.type == "question-answering":
         yield Broken(
@@ -158,7 +175,7 @@ def _trackers(recipe: Recipe) -> Iterator[Broken]:
             )
 
 
-OF_TASK: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (_watched, _overlong)
+OF_TASK: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (_watched, _overlong, _blocks)
 RULES: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (
     _steps,
     _batches,

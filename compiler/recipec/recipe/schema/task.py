@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from recipec.recipe.schema.values import Count, TaskType, Text, Texts
+from recipec.recipe.schema.values import Count, Positive, Share, TaskType, Text, Texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,4 +131,12 @@ class Task:
         Meta(
             description="Language code of the target, for tokenizers that want one (translation)."
         ),
+    ] = None
+    mask_share: Annotated[
+        Share | None,
+        Meta(description="Share of the tokens that are hidden (masked-lm, span-corruption)."),
+    ] = None
+    span_length: Annotated[
+        Positive | None,
+        Meta(description="Mean tokens of a hidden span (span-corruption)."),
     ] = None

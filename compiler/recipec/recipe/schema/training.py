@@ -134,8 +134,14 @@ class Training:
         Meta(description="Longest text, in tokens, for tasks with one text."),
     ] = None
     overlong: Annotated[
-        Literal["cut", "drop"],
-        Meta(description="What happens to training rows longer than the limits."),
+        Literal["cut", "drop", "split"],
+        Meta(
+            description=(
+                "What happens to training rows longer than the limits; `split` joins all texts and"
+                " cuts the whole into blocks of max_length (causal-lm; masked-lm and"
+                " span-corruption always do)."
+            )
+        ),
     ] = "cut"
     max_lost: Annotated[
         Share,

@@ -8,6 +8,8 @@ from msgspec import Meta
 
 TaskType = Literal[
     "causal-lm",
+    "masked-lm",
+    "span-corruption",
     "instruction",
     "sequence-classification",
     "token-classification",
