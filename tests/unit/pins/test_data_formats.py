@@ -229,6 +229,25 @@ def test_any_rows_in_any_format(
             assert got == expected
 
 
+def test_a_file_that_is_written_while_it_is_read(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "r.csv").write_bytes(table(ROWS))
+    digest_of = store.digest_of
+
+    def and_then_somebody_writes(source: Path) -> str:
+        digest = digest_of(source)
+        source.write_bytes(table(ROWS[:1]))
+        return digest
+
+    monkeypatch.setattr(store, "digest_of", and_then_somebody_writes)
+    with pytest.raises(RecipeError) as caught:
+        read(PAIR, tmp_path, store, "r.csv")
+    assert caught.value.render() == (
+        "r.csv: error: the file changed while it was read\n  hint: run the command again\n\n1 error"
+    )
+
+
 # What is wrong with a table
 
 HEAD = b"a,b,extra\n"

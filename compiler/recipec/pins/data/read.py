@@ -18,7 +18,7 @@ from recipec.pins.data.faults import Faults, whole
 from recipec.pins.data.normal import NORMAL_FORM, Overlap, Written, divide, write_split, write_whole
 from recipec.pins.data.overall import empty_faults, label_faults
 from recipec.pins.data.shares import counts_of
-from recipec.pins.data.source import Source
+from recipec.pins.data.source import Source, stamp_of
 from recipec.pins.data.wanted import Wanted
 from recipec.pins.lockfile import DataFile, SourceFile
 from recipec.recipe.formats import ENDINGS, format_of
@@ -70,6 +70,7 @@ def read_splits(
     known = _remembered(store, key)
     if known is None:
         known = _read(splits, sources, wanted, store)
+        _refuse_moved(sources)
         store.put_record("data", key, asdict(known))
     return _facts(known, sources, store)
 
@@ -88,15 +89,33 @@ def _sources(
             continue
         file = project / path
         try:
-            digest, size = store.digest_of(file), file.stat().st_size
+            stamp = stamp_of(file)
+            digest = store.digest_of(file)
         except OSError as error:
             wrong.append(_unreadable(path, error))
             continue
-        source = Source(path=path, file=file, format=form, digest=digest, size=size)
+        source = Source(
+            path=path, file=file, format=form, digest=digest, size=stamp[1], stamp=stamp
+        )
         found.setdefault(name, []).append(source)
     if wrong:
         raise RecipeError(wrong)
     return found
+
+
+def _refuse_moved(sources: Mapping[str, list[Source]]) -> None:
+    """A file that was written while it was read is neither the old one nor the new one."""
+    wrong = []
+    for source in (source for some in sources.values() for source in some):
+        try:
+            moved = stamp_of(source.file) != source.stamp
+        except OSError:
+            moved = True
+        if moved:
+            message = "the file changed while it was read"
+            wrong.append(whole(source.path, message, "run the command again"))
+    if wrong:
+        raise RecipeError(wrong)
 
 
 def _unreadable(path: str, error: OSError) -> Diagnostic:

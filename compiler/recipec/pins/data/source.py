@@ -32,6 +32,14 @@ class Source:
     format: Format
     digest: str
     size: int
+    stamp: tuple[int, ...]
+    """What `stamp_of` gave before the digest was taken."""
+
+
+def stamp_of(file: Path) -> tuple[int, ...]:
+    """What changes when a file does: its inode, size and times."""
+    about = file.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def stop(path: str, message: str, hint: str = "") -> RecipeError:
