@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -287,6 +288,18 @@ def test_the_body_of_the_model_is_that_of_its_files(model_type: str, script: Scr
         )
         if settings.model.family == "decoder-only" and base_settings is SPANS:
             assert model.config.num_labels == 2
+
+
+def test_a_head_for_other_labels_is_not_in_the_way(script: Script, tmp_path: Path) -> None:
+    settings = full(SPANS, "bert")
+    module = script(settings)
+    folder = tmp_path / "model"
+    shutil.copytree(base("bert") / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"0": "yes", "1": "no", "2": "maybe"}
+    (folder / "config.json").write_text(json.dumps(config))
+    model = module.load_base(str(folder))
+    assert model.qa_outputs.out_features == 2
 
 
 def test_a_question_without_an_answer(script: Script) -> None:

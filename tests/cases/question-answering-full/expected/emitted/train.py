@@ -60,7 +60,7 @@ def load_tokenizer(folder):
 
 def load_base(folder):
     """The model in 32-bit floats, with a start and end per token; new where files lack it."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, num_labels=2)  # a start and an end
     model, loading = AutoModelForQuestionAnswering.from_pretrained(
         folder,
         config=config,
