@@ -91,12 +91,12 @@ def _converted(plain: object) -> Recipe | None:
 
 
 def input_paths(loaded: Loaded) -> list[Path]:
-    """Files and folders of the project that the recipe reads: the data, the model's folder."""
+    """Files and folders of the project that the recipe reads: the data, the model."""
     root, recipe = loaded.project.root, loaded.recipe
     paths = [root / path for _, _, path in _data_paths(recipe)]
     if recipe.architecture.model.startswith("path:"):
-        folder = root / recipe.architecture.model.removeprefix("path:")
-        paths += [folder, *sorted(folder.iterdir())]
+        model = root / recipe.architecture.model.removeprefix("path:")
+        paths += [model, *(sorted(model.iterdir()) if model.is_dir() else ())]
     return paths
 
 
@@ -127,10 +127,14 @@ def _absent_files(loaded: Loaded) -> Iterator[tuple[KeyPath, str, str]]:
         yield ("domain", section, split), f"the {split} file {what}: {path}", hint
     model = loaded.recipe.architecture.model
     if model.startswith("path:"):
-        folder = root / model.removeprefix("path:")
-        if not os.path.isdir(folder):  # noqa: PTH112
+        folder, is_file = root / model.removeprefix("path:"), model.endswith(".gguf")
+        there = os.path.isfile if is_file else os.path.isdir
+        if not there(folder):
             hint = _similar(root, model.removeprefix("path:")) or f"paths are relative to {root}"
-            yield ("architecture", "model"), f"there is no folder {model[5:]}", hint
+            kind = "file" if is_file else "folder"
+            yield ("architecture", "model"), f"there is no {kind} {model[5:]}", hint
+        elif is_file:
+            return
         elif not os.path.isfile(folder / "config.json"):  # noqa: PTH113
             yield (
                 ("architecture", "model"),
