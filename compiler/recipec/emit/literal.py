@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 WIDTH = 100
+MANY = 30
+"""Items of a list up to which each has a line of its own."""
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -63,12 +65,28 @@ def markdown(value: object) -> str:
 
 def _wrapped(name: str, value: object) -> str:
     if isinstance(value, list | tuple):
-        return f"{name} = [\n" + "".join(f"    {literal(item)},\n" for item in value) + "]"
+        items = [literal(item) for item in value]
+        lines = items if len(items) <= MANY else _rows(items)
+        return f"{name} = [\n" + "".join(f"    {line},\n" for line in lines) + "]"
     if isinstance(value, Mapping):
         pairs = (f"    {literal(key)}: {literal(item)},\n" for key, item in value.items())
         return f"{name} = {{\n" + "".join(pairs) + "}"
     text = literal(value)
     return f"{name} = (\n    {text}\n)" if len(text) + 4 <= WIDTH else f"{name} = {text}"
+
+
+def _rows(items: Sequence[str]) -> list[str]:
+    """Items as lines of the list that they make up, each line with as many as fit."""
+    rows: list[list[str]] = [[]]
+    for item in items:
+        if rows[-1] and len(_row([*rows[-1], item])) + len("    ,") > WIDTH:
+            rows.append([])
+        rows[-1].append(item)
+    return [_row(row) for row in rows]
+
+
+def _row(items: Sequence[str]) -> str:
+    return f"*({', '.join(items)})" if len(items) > 1 else items[0]
 
 
 def _text(value: str) -> str:

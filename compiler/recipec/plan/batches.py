@@ -103,7 +103,7 @@ def plan_lengths(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> d
             f"training.{name}",
             getattr(recipe.training, name),
             min(usual, longest),
-            _reason(usual, longest),
+            _reason(usual, longest, windows=recipe.task.type == "question-answering"),
             "tokens",
         )
         if f"training.{name}" in own
@@ -128,7 +128,9 @@ def usual_length(name: str, config: Mapping[str, Any]) -> int:
     return min(_USUAL[name], positions(config))
 
 
-def _reason(usual: int, longest: int) -> str:
+def _reason(usual: int, longest: int, *, windows: bool) -> str:
     if longest < usual:
         return f"the model has {longest} positions"
+    if windows:
+        return "longer contexts are read in several windows of that length"
     return "longer ones are cut; batches are padded only to their longest row"

@@ -43,7 +43,18 @@ def test_an_assignment_reads_back_as_its_value(text: str, quoted: str) -> None:
 def test_ruff_leaves_assignments_alone(tmp_path: Path) -> None:
     texts = ["it's", 'say "x"', "both ' and \"", "\\", "\x00\x7f\xe9\u2028\U0001f600", "", "\ud800"]
     texts += ["x" * n for n in range(80, 110)]
-    values = [*texts, *([text, "b"] for text in texts), [], 1e-05, 1e22, 0.1, -3, None, True]
+    values = [
+        *texts,
+        *([text, "b"] for text in texts),
+        [*texts, *map(str, range(99))],
+        [],
+        1e-05,
+        1e22,
+        0.1,
+        -3,
+        None,
+        True,
+    ]
     lines = [
         assignment(f"NAME_{number}", value, comment)
         for number, value in enumerate(values)
@@ -77,6 +88,18 @@ def test_mappings_on_one_line_and_on_several() -> None:
     wrapped = assignment("RANKS", many).splitlines()
     assert wrapped[:2] == ["RANKS = {", '    "layer number 0": 0,']
     assert wrapped[-1] == "}"
+
+
+def test_many_items_share_lines() -> None:
+    labels = [f"class {n}" for n in range(151)]
+    wrapped = assignment("LABELS", labels)
+    lines = wrapped.splitlines()
+    assert lines[1].startswith('    *("class 0", "class 1", ')
+    assert len(lines) < 25
+    assert max(map(len, lines)) <= 100
+    assert eval(wrapped.removeprefix("LABELS = ")) == labels
+    few = assignment("LABELS", labels[:30]).splitlines()
+    assert (few[1], len(few)) == ('    "class 0",', 32)
 
 
 def test_imports_are_sorted_and_wrapped() -> None:

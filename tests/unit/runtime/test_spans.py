@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 
 CONTEXT = "the refund came late today"
 TOKENS = [(0, 3), (4, 10), (11, 15), (16, 20), (21, 26)]
+NONE: dict[str, list[Any]] = {"text": [], "answer_start": []}
 WINDOW = [OUTSIDE, OUTSIDE, *TOKENS, OUTSIDE]
 
 
@@ -35,7 +36,7 @@ def test_a_window_that_does_not_hold_the_answer() -> None:
     assert answer_span(given("refund", 4), part) is None
     assert answer_span(given("refund came", 4), part) is None, "half of it is not it"
     assert answer_span(given("came", 11), part) == (1, 1)
-    assert answer_span({"text": [], "answer_start": []}, WINDOW) is None
+    assert answer_span(NONE, WINDOW) is None
     assert answer_span(given("refund", 4), [OUTSIDE]) is None
 
 

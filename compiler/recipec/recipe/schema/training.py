@@ -97,8 +97,10 @@ class Training:
         Literal["balanced"] | dict[str, Positive] | None,
         Meta(
             description=(
-                "Weight of each class in the loss: `balanced` (rows / (classes * rows of the"
-                " class)), or a number by label (classification)."
+                "Weight of each class in the loss (classification): `balanced` (rows / (classes *"
+                " rows of the class)), or a number by label, 1 for those left out. With"
+                " task.multi_label, how much a row weighs that has the label beside one that has"
+                " not; `balanced` is then rows without it / rows with it."
             )
         ),
     ] = None
