@@ -82,5 +82,4 @@ def workplace(tmp_path: Path) -> Workplace:
     (root / "models/tiny/config.json").write_text(json.dumps(config))
     (root / "models/tiny/model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     (root / "models/tiny/tokenizer.json").write_bytes(b"{}")
-    (root / "models/tiny/tokenizer.json").write_text("{}")
     return Workplace(root=root, cache=tmp_path / "cache")
