@@ -187,8 +187,8 @@ def _norms(model: Any) -> Iterator[Any]:
 
 
 def _is_position(name: str) -> bool:
-    last = name.rpartition(".")[2]
-    return "position" in last or last in POSITIONS
+    # peft may have wrapped the module, so its own name is not always the last part
+    return any("position" in part or part in POSITIONS for part in name.split("."))
 
 
 def _embeddings(model: Any) -> Iterator[Any]:
@@ -209,7 +209,7 @@ def _positions(model: Any) -> Iterator[Any]:
 
 def _gates(model: Any) -> Iterator[Any]:
     for name, module in model.named_modules():
-        if type(module).__name__.endswith("Router") or name.rpartition(".")[2] in GATES:
+        if type(module).__name__.endswith("Router") or not {*GATES}.isdisjoint(name.split(".")):
             yield module
 
 
