@@ -37,6 +37,8 @@ class RunFile:
     inputs: tuple[Input, ...]
     at_least: dict[str, float]
     at_most: dict[str, float]
+    adapted: str | None = None
+    """Run id of the run that the model to tune comes from; None for the model as it was pinned."""
 
 
 def parse(data: bytes) -> RunFile:
@@ -60,6 +62,7 @@ def parse(data: bytes) -> RunFile:
             inputs=tuple(Input(**entry) for entry in plain["inputs"]),
             at_least=dict(plain["gates"]["at_least"]),
             at_most=dict(plain["gates"]["at_most"]),
+            adapted=plain["adapted"]["run_id"] if "adapted" in plain else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentLacks(

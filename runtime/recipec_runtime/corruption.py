@@ -95,7 +95,7 @@ def hide_spans(
     spans of `length` on average that do not touch; each is told behind its sentinel.
     """
     known = tokenizer.get_vocab()
-    sentinels = []
+    sentinels: list[int] = []
     while f"<extra_id_{len(sentinels)}>" in known:
         sentinels.append(known[f"<extra_id_{len(sentinels)}>"])
     if len(sentinels) < 2:

@@ -1,8 +1,8 @@
 """Starts a stage: checks inputs, pins the environment, runs the script, turns errors into words.
 
 In: the stage's name and the environment (RECIPEC_ROOT, RECIPEC_OUTPUT, RECIPEC_TRAINED,
-RECIPEC_RUN_ID, RECIPEC_ENGINE). Out: an exit code. torch is imported only after the environment is
-pinned and every input has the right hash.
+RECIPEC_ADAPTED, RECIPEC_RUN_ID, RECIPEC_ENGINE). Out: an exit code. torch is imported only after
+the environment is pinned and every input has the right hash.
 """
 
 from __future__ import annotations
@@ -70,12 +70,16 @@ def run_stage(stage: str) -> None:
     )
     if stage == "evaluate":
         outputs.verify_trained(run.trained)
+    adapted = None
+    if spec.adapted is not None:
+        folder = Path(os.environ.get("RECIPEC_ADAPTED", "/adapted")).absolute()
+        adapted = outputs.verify_adapted(folder, spec.adapted)
     with _lock(run.output):
         outputs.prepare(run.output)
         pin.pin_torch(spec)
         _quiet()
         with gguf.usable(root / "model", run.output) as base:
-            _load(root / spec.scripts[stage]).main(replace(run, base=base))
+            _load(root / spec.scripts[stage]).main(replace(run, base=adapted or base))
 
 
 def explain(error: BaseException) -> RunError:

@@ -139,6 +139,8 @@ def receipt(run: Run) -> dict[str, Any]:
         "versions": {name: found for name in PACKAGES if (found := version_of(name))},
         "outputs": _digests(run.output),
     }
+    if run.spec.adapted is not None:
+        plain["adapted"] = run.spec.adapted
     if run.stage == "evaluate":
         plain["trained"] = trained_files(run.trained)
     return plain
@@ -161,6 +163,22 @@ def verify_trained(trained: Path) -> None:
     """Check the tuned model against the train stage's receipt. Raises HashMismatch."""
     for name, digest in trained_files(trained).items():
         check_file(trained / name, name, digest)
+
+
+def verify_adapted(adapted: Path, run_id: str) -> Path:
+    """The model folder of the run `run_id`, checked. Raises HashMismatch if it is another's."""
+    files = trained_files(adapted)
+    found = json.loads((adapted / RECEIPT).read_bytes()).get("run_id")
+    if found != run_id:
+        raise HashMismatch(
+            "the model that has read the corpus is of another run\n"
+            f"  expected {run_id}\n"
+            f"  found    {found}",
+            hint="run the corpus' train stage again: `dvc repro`",
+        )
+    for name, digest in files.items():
+        check_file(adapted / name, name, digest)
+    return adapted / "model"
 
 
 def check_gates(spec: RunFile, split: str, numbers: dict[str, float]) -> None:

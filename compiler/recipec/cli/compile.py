@@ -125,6 +125,7 @@ def _compile_one(
 
     `own` is its lock so far, `old` the one that the new lock is made from.
     """
+    from recipec.cli.corpus import compile_corpus, files_of
     from recipec.cli.frontend import input_paths, load
     from recipec.cli.passes import run_passes
 
@@ -132,7 +133,17 @@ def _compile_one(
     loaded = load(project, store)
     _refuse_taken_name(loaded)
     inputs = stamps(input_paths(loaded))
-    made = run_passes(loaded, old=old, store=store, progress=progress, locked=locked, jobs=jobs)
+
+    def adapt(family: str) -> Built | None:
+        return compile_corpus(
+            loaded, family, store=store, progress=progress, locked=locked, jobs=jobs
+        )
+
+    made = run_passes(
+        loaded, old=old, store=store, progress=progress, locked=locked, jobs=jobs, adapt=adapt
+    )
+    if made.corpus is not None:
+        inputs |= stamps(files_of(made.corpus))
     lock, moved = _expect(made.lock, made.image, locked=locked)
     built = Built(
         project=project,

@@ -22,7 +22,7 @@ from recipec.errors import (
     TrainingFailed,
 )
 from recipec.filelocks import Taken, hold
-from recipec.image.image import OUTPUT, TRAINED
+from recipec.image.image import ADAPTED, OUTPUT, TRAINED
 from recipec.store import Store, make_folder, sha256
 
 KEPT = "checkpoint"
@@ -42,7 +42,7 @@ def execute(
     `trained` is where evaluation finds the train stage's files (build/NAME/train if left out).
     Raises TrainingFailed, HashMismatch, Interrupted or EnvironmentLacks by the exit code.
     """
-    mounts = [Mount(host=folder, container=OUTPUT, read_only=False)]
+    mounts = [Mount(host=folder, container=OUTPUT, read_only=False), *_adapted(built)]
     if stage == "evaluate":
         trained = trained or built.folder / "train"
         if not (trained / "model").is_dir():
@@ -55,6 +55,23 @@ def execute(
         _clear(folder)
         code = engine.run(_job(built, stage, engine, store, tuple(mounts)))
     _explain(code, stage, built.project.shown(folder))
+
+
+def _adapted(built: Built) -> Iterator[Mount]:
+    """The model that the recipe's corpus has made, if it has one."""
+    adapted = json.loads((built.folder / "run.json").read_bytes()).get("adapted")
+    if adapted is None:
+        return
+    name, project = adapted["name"], built.project
+    folder = project.folder(name) / "train"
+    if not (folder / "model").is_dir() or not (folder / "receipt.json").is_file():
+        recipe = project.shown(project.recipe.with_name(f"{name}.yaml"))
+        raise EnvironmentLacks(
+            f"the corpus of {built.name} has not been read: there is no model in"
+            f" {project.shown(folder)}",
+            hint=f"`dvc repro`, or `recipec run {recipe}`",
+        )
+    yield Mount(host=folder, container=ADAPTED, read_only=True)
 
 
 @contextmanager

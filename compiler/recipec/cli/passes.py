@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from recipec.catalog import stack
 from recipec.catalog.debian import base_packages
 from recipec.cli.files import refuse_impossible
 from recipec.cli.frontend import Loaded
+from recipec.cli.state import Built
 from recipec.emit import dvc
 from recipec.emit.bundle import Bundle
 from recipec.image.format import LAYER_FORMAT
 from recipec.image.image import Image
 from recipec.pins.lock import LockResult, make_lock
 from recipec.pins.lockfile import Lock, Platform
+from recipec.plan.corpus import is_corpus
 from recipec.plan.determinism import PORTABLE_CLASS
 from recipec.plan.make import make_plan
 from recipec.plan.plan import Plan
@@ -40,6 +42,8 @@ class Made:
     run_id: str
     stages: Mapping[str, dict[str, Any]]
     notices: tuple[str, ...]
+    corpus: Built | None
+    """What the model has read before the task."""
 
 
 def run_passes(
@@ -50,14 +54,22 @@ def run_passes(
     progress: Progress,
     locked: bool,
     jobs: int,
+    adapt: Callable[[str], Built | None],
 ) -> Made:
-    """Lock, plan, emit and build the image. Raises RecipecError of every kind."""
+    """Lock, plan, emit and build the image. Raises RecipecError of every kind.
+
+    `adapt` gives the build of the recipe's corpus, for a model of a family; None if it has none.
+    """
     from recipec.emit.runtime import runtime_bundle
     from recipec.emit.script import emit_bundle
     from recipec.image.build import build_image
 
     pinned, plan = lock_and_plan(loaded, old=old, store=store, progress=progress, locked=locked)
     lock = pinned.lock
+    corpus = adapt(plan.settings.model.family)
+    if corpus is not None:
+        settings = replace(plan.settings, adapted=(corpus.name, corpus.run_id))
+        plan = replace(plan, settings=settings)
     files = emit_bundle(plan.settings, lock)
     image = build_image(
         lock,
@@ -75,9 +87,26 @@ def run_passes(
         files=files,
         image=image,
         run_id=run_id(image, files, lock, plan),
-        stages=dvc.stages(loaded.recipe.name, stage_paths(loaded, lock)),
+        stages=_stages(loaded, lock, corpus),
+        corpus=corpus,
         notices=(*pinned.notices, *(f"lock: {change}" for change in _moved(pinned))),
     )
+
+
+def _stages(loaded: Loaded, lock: Lock, corpus: Built | None) -> dict[str, dict[str, Any]]:
+    name, paths = loaded.recipe.name, stage_paths(loaded, lock)
+    if corpus is not None:
+        trained = loaded.project.relative(corpus.folder / "train")
+        adapted = (f"{trained}/model", f"{trained}/receipt.json")
+        paths = replace(
+            paths,
+            train_inputs=(*paths.train_inputs, *adapted),
+            evaluate_inputs=(*paths.evaluate_inputs, *adapted),
+        )
+    made = dvc.stages(name, paths)
+    if is_corpus(name):
+        del made[f"{name}-evaluate"]  # the task shows what the text was good for
+    return made
 
 
 def _moved(pinned: LockResult) -> list[str]:

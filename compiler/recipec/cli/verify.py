@@ -77,18 +77,28 @@ def _rebuild(
     built: Built, lock: Lock, store: Store, scratch: Path, progress: Progress, jobs: int | None
 ) -> list[Finding]:
     """Make every layer anew in an empty store that has only the inputs."""
+    from recipec.cli.corpus import compile_corpus
     from recipec.cli.frontend import load
     from recipec.cli.passes import run_passes
+
+    loaded = load(built.project, store)
+
+    def adapt(family: str) -> Built | None:
+        # the corpus is verified by its own recipe: here its build is only looked up
+        return compile_corpus(
+            loaded, family, store=store, progress=progress, locked=True, jobs=jobs
+        )
 
     empty = Store(scratch / "store")
     _lend_inputs(lock, store, empty)
     made = run_passes(
-        load(built.project, store),
+        loaded,
         old=lock,
         store=empty,
         progress=progress,
         locked=True,
         jobs=jobs or os.cpu_count() or 1,
+        adapt=adapt,
     )
     assert lock.image is not None, "a locked compile has an image in its lock"
     findings = [

@@ -18,7 +18,7 @@ VERSION = 1
 
 def run_json(settings: Settings, lock: Lock, files: Mapping[str, bytes]) -> bytes:
     """The contract's text: sorted keys, ASCII. `files` are the recipe's other files."""
-    plain = {
+    plain: dict[str, object] = {
         "version": VERSION,
         "name": settings.name,
         "reproducibility": settings.hardware.reproducibility,
@@ -38,6 +38,9 @@ def run_json(settings: Settings, lock: Lock, files: Mapping[str, bytes]) -> byte
             "license": settings.model.license,
         },
     }
+    if settings.adapted is not None:
+        name, run_id = settings.adapted
+        plain["adapted"] = {"name": name, "run_id": run_id}
     return (json.dumps(plain, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
 
 

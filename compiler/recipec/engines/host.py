@@ -17,10 +17,14 @@ from recipec.engines.job import Job
 from recipec.engines.ownership import lent
 from recipec.engines.stopping import GRACE, Stopping
 from recipec.errors import EnvironmentLacks, UsageError
-from recipec.image.image import OUTPUT, TRAINED
+from recipec.image.image import ADAPTED, OUTPUT, TRAINED
 
 NEEDED = ("torch", "transformers", "peft", "safetensors", "recipec_runtime")
-PLACES = {OUTPUT: "RECIPEC_OUTPUT", TRAINED: "RECIPEC_TRAINED"}
+PLACES = {
+    ADAPTED: "RECIPEC_ADAPTED",
+    OUTPUT: "RECIPEC_OUTPUT",
+    TRAINED: "RECIPEC_TRAINED",
+}
 
 
 class HostEngine:

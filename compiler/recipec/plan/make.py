@@ -11,6 +11,7 @@ from typing import Any
 
 from recipec.pins.lockfile import Lock
 from recipec.plan.batches import guessed_blocks, reads_blocks
+from recipec.plan.corpus import corpus_recipe
 from recipec.plan.evaluation import plan_evaluation, plan_hardware
 from recipec.plan.ledger import Ledger
 from recipec.plan.method import plan_method
@@ -38,6 +39,13 @@ def make_plan(
     training = plan_training(recipe, count, config, ledger)
     evaluation = plan_evaluation(recipe, training, ledger)
     hardware = plan_hardware(recipe, ledger)
+    if recipe.domain.corpus is not None:
+        plain = corpus_recipe(recipe, family)
+        ledger.note(
+            "domain.corpus",
+            f"{plain['name']} ({plain['task']['type']})",
+            "a recipe of its own reads the text before the task; `recipec plan` shows it too",
+        )
     ledger.keep("image", recipe.image, "base", "small, and its CPython runs every wheel we pin")
     settings = Settings(
         name=recipe.name,

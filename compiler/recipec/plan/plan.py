@@ -202,6 +202,8 @@ class Settings:
     training: TrainingSettings
     evaluation: EvaluationSettings
     hardware: HardwareSettings
+    adapted: tuple[str, str] | None = None
+    """Name and run id of the corpus' recipe whose trained model is tuned, in place of its own."""
     # splits: rows, 0 where the recipe has none
     train_rows: int
     validation_rows: int
