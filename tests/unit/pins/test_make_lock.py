@@ -428,3 +428,5 @@ def test_the_real_stack() -> None:
     assert "peft" in names("lora", "tokenizer.json")
     assert "sentencepiece" in names("full", "spiece.model")
     assert "sentencepiece" not in names("full", "spiece.model", "tokenizer.json")
+    assert {"gguf", "accelerate"} <= names("full", "model.gguf")
+    assert not {"gguf", "accelerate"} & names("full", "tokenizer.json")
