@@ -41,7 +41,7 @@ def test_a_window_that_does_not_hold_the_answer() -> None:
 
 
 def test_only_the_first_answer_is_learnt() -> None:
-    both = {"text": ["late", "refund"], "answer_start": [16, 4]}
+    both: dict[str, list[Any]] = {"text": ["late", "refund"], "answer_start": [16, 4]}
     assert answer_span(both, WINDOW) == (5, 5)
 
 
