@@ -92,3 +92,32 @@ def test_the_most_common_tag() -> None:
     assert most_common(["B", "A", "B"], ["A", "B", "C"]) == "B"
     assert most_common(["B", "A"], ["A", "B"]) == "A", "the first of equals"
     assert most_common(["unknown"] * 3, ["A", "B"]) == "A"
+
+
+@pytest.mark.parametrize("trim", [True, False])
+@pytest.mark.parametrize("prefix", [True, False])
+def test_byte_level_tokens_find_their_words(trim: bool, prefix: bool) -> None:
+    """As GPT-2, RoBERTa and Llama 3 cut texts; a character may be several tokens."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = ["Zürich", "and", "東京", "naïve", "🙂", "x"]
+    model = tokenizers.Tokenizer(tokenizers.models.BPE())
+    model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+        add_prefix_space=prefix, trim_offsets=trim
+    )
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=290,
+        show_progress=False,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+    )
+    model.train_from_iterator(["and so and on"] * 5, trainer)
+    model.post_processor = tokenizers.processors.ByteLevel(trim_offsets=trim)
+    encoding = model.encode(sentence(words))
+    starts = word_starts(words, encoding.offsets)
+    assert starts == sorted(set(starts))
+    assert starts[0] in (0, 1), "a blank before the first word may be a token of its own"
+    assert len(encoding.tokens) > len(words)
+    for word, start, end in zip(words, starts, [*starts[1:], None], strict=True):
+        ids = encoding.ids[start:end]
+        decoder = tokenizers.decoders.ByteLevel()
+        text = decoder.decode([model.id_to_token(number) for number in ids])
+        assert text.strip() == word
