@@ -56,7 +56,7 @@ $(VENV)/recipec.done: pyproject.toml | $(VENV)/bin/python
 # torch comes first and alone: what wants torch is then content with the CPU build.
 $(VENV)/test.done: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[dvc,hub,test]" $(STACK)
+	$(BIN)/pip install --quiet --editable ".[dvc,hub,parquet,test]" $(STACK)
 	@touch $@ $(VENV)/recipec.done
 
 clean:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from recipec.cli.console import print_json, say
-from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.members import digests, members
 from recipec.cli.project import Project, find_project
 from recipec.cli.stamps import stamps, unmoved
 from recipec.errors import OK, Diagnostic, RecipeError
+from recipec.fingerprint import compiler_fingerprint
 from recipec.store import Store, canonical, sha256
 
 

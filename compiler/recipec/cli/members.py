@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from recipec.cli.chain import Source, read_source
-from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
 from recipec.errors import Diagnostic, RecipeError, UsageError
+from recipec.fingerprint import compiler_fingerprint
 from recipec.store import Store, sha256
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.project import Project
 from recipec.cli.stamps import stamp, stamps, unmoved
+from recipec.fingerprint import compiler_fingerprint
 from recipec.image.image import Descriptor, Image, Layer
 from recipec.store import Store, canonical, sha256, write_atomically
 

@@ -37,7 +37,6 @@ HEAVY = {"jsonschema", "ruamel.yaml", "jinja2", "rich", "docker", "uv", "request
     "transformers",
     "msgspec",
     "isal",
-    "filelock",
 }
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recipec.cli.fingerprint import compiler_fingerprint
 from recipec.cli.frontend import load
 from recipec.cli.project import MARKERS, Project, find_project
 from recipec.errors import RecipeError
+from recipec.fingerprint import compiler_fingerprint
 from recipec.store import Store
 from tests.unit.conftest import RECIPE, Workplace
 
