@@ -30,6 +30,8 @@ from tests.support.training import base
 
 FIELDS: dict[str, dict[str, str]] = {
     "causal-lm": {"text": "text"},
+    "masked-lm": {"text": "text"},
+    "span-corruption": {"text": "text"},
     "instruction": {"messages": "messages"},
     "sequence-classification": {"text": "text", "label": "label"},
     "token-classification": {"words": "words", "tags": "tags"},
