@@ -78,15 +78,14 @@ def test_every_other_cell_is_refused_with_a_reason_and_a_way_out(
             "for summarization on encoder-decoder models there is: full, lora",
         ),
         (
-            ("sequence-classification", "decoder-only", "lora"),
-            "this version does not train sequence-classification with lora on decoder-only models",
-            "sequence-classification is trained on: encoder-only",
+            ("sequence-classification", "encoder-decoder", "lora"),
+            "an encoder-decoder model writes the label or the answer",
+            "use `task.type: text-to-text`, with the label as the target",
         ),
         (
-            ("token-classification", "encoder-only", "lora"),
-            "this version does not train token-classification with lora on encoder-only models",
-            "tasks of this version: causal-lm, sequence-classification, summarization,"
-            " text-to-text",
+            ("question-answering", "encoder-only", "prompt"),
+            "embeddings put before the input move every token that the task points at",
+            "use prefix, which leaves the tokens where they are, or lora",
         ),
     ],
 )
