@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from recipec_runtime.ema import MovingAverage
 from recipec_runtime.noise import add_noise
+from tests.support import models
 
 torch = pytest.importorskip("torch")
 
@@ -76,6 +78,8 @@ def test_it_goes_on_from_a_checkpoint() -> None:
 class Embedded(torch.nn.Module):  # type: ignore[misc, name-defined]
     """A model as far as NEFTune looks at it."""
 
+    config = SimpleNamespace(is_encoder_decoder=False)
+
     def __init__(self) -> None:
         super().__init__()
         self.table = torch.nn.Embedding(10, 4)
@@ -102,3 +106,22 @@ def test_noise_is_bounded_and_only_there_in_training() -> None:
     state = torch.get_rng_state()
     assert torch.equal(made(ids), clean)
     assert torch.equal(torch.get_rng_state(), state), "an evaluation draws nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", models.TYPES)
+def test_noise_reaches_the_output_of_every_known_type(model_type: str) -> None:
+    pytest.importorskip("transformers")
+    made = models.make_model(model_type, 100).train()
+    ids = torch.randint(5, 90, (2, 7))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if made.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids
+    found = []
+    for noisy in (False, False, True):
+        if noisy:
+            add_noise(made, 5.0)
+        torch.manual_seed(1)  # the same dropout, unless noise is drawn before it
+        found.append(made(**inputs)[0])
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2], atol=1e-4)
