@@ -74,13 +74,8 @@ def test_another_recipe_shares_it_and_another_knob_does_not(project: Project) ->
     third.write_text(text.replace("name: tiny", "name: third").replace("steps: 4", "steps: 5"))
     project.run("build", str(third))
     assert len(list(project.root.glob("recipes/corpus-*.yaml"))) == 2
-    assert (project.root / "dvc.yaml").read_text().startswith(stages.split("third")[0][:40])
-    for path in (other, third, *sorted(project.root.glob("recipes/corpus-*.yaml"))):
-        if (
-            path.stem in ("other", "third")
-            or path.stem != read(project.build / "run.json")["adapted"]["name"]
-        ):
-            path.unlink()
+    changed = (project.root / "dvc.yaml").read_text()
+    assert all(line in changed.splitlines() for line in stages.splitlines())
 
 
 def test_training_begins_with_the_model_that_read_the_text(project: Project) -> None:
