@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from recipec_runtime import stop
@@ -240,6 +241,11 @@ def _prompt(tokenizer: Any, messages: Sequence[Message], *, where: str) -> list[
     text = render(tokenizer, messages[:last], where=where, prompt=True) if last else ""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids or [tokenizer.bos_token_id or tokenizer.eos_token_id or 0]
+
+
+def keep_template(tokenizer: Any, folder: str) -> None:
+    """Put the chat template beside the model: whoever uses it must speak as it was trained."""
+    Path(folder, "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
 
 
 def end_tokens(tokenizer: Any) -> list[int]:

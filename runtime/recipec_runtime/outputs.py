@@ -76,7 +76,7 @@ def new_model(path: Path, root: Path, base: Path) -> Iterator[Path]:
         yield folder
         for name in TOKENIZER:
             source = base / name
-            if source.is_file():
+            if source.is_file() and not (folder / name).exists():
                 shutil.copyfile(source, folder / name)
         # peft writes a card with this machine's paths; the recipe's takes its place
         shutil.copyfile(root / "recipe" / "README.md", folder / "README.md")

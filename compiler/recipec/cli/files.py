@@ -11,6 +11,7 @@ from recipec.errors import Diagnostic, RecipeError
 from recipec.pins.data import read_corpus, read_data
 from recipec.pins.models import ModelFacts, read_folder
 from recipec.plan.fit import Target, misfits
+from recipec.plan.refusals import silent_models
 from recipec.store import Store
 
 
@@ -39,7 +40,7 @@ def refuse_impossible(loaded: Loaded, model: ModelFacts) -> None:
     Raises RecipeError at the recipe's lines.
     """
     target = Target(family=model.family, model_type=model.model_type, config=model.config)
-    wrong = list(misfits(loaded.recipe, target))
+    wrong = [*misfits(loaded.recipe, target), *silent_models(loaded.recipe, chats=model.chats)]
     if wrong:
         document = loaded.document()
         raise RecipeError(

@@ -57,7 +57,7 @@ def text_imports(settings: Settings) -> dict[str, list[str]]:
     return {
         "recipec_runtime.chat": [
             *("chat_tokens", "check_chats"),
-            *(["TEMPLATES"] if named else []),
+            *(["TEMPLATES", "keep_template"] if named else []),
         ],
         "recipec_runtime.packing": [*packing, "padded"],
     }

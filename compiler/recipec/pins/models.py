@@ -46,6 +46,8 @@ class ModelFacts:
     files: tuple[ModelFile, ...]
     license: str | None
     commit: str | None
+    chats: bool = True
+    """Whether its tokenizer has a chat template; True where only the run can tell (GGUF)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,7 @@ def pinned(
         files=files,
         license=license,
         commit=commit,
+        chats=gguf.GGUF in digests or has_chat_template(read),
     )
     model = Model(source=source, commit=commit, license=license, files=files)
     return PinnedModel(model=model, facts=facts, sources=sources)
@@ -152,6 +155,13 @@ def judge(
         _check_shards(read, index, set(names), where=where)
     check_tokenizer(read, names, config, where=where)
     return config
+
+
+def has_chat_template(read: Callable[[str], bytes | None]) -> bool:
+    """Whether one of the files in which transformers looks for a chat template holds one."""
+    if read("chat_template.jinja") is not None or read("chat_template.json") is not None:
+        return True
+    return bool(json.loads(read("tokenizer_config.json") or b"{}").get("chat_template"))
 
 
 def is_weights(name: str) -> bool:

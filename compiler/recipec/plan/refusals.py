@@ -33,6 +33,17 @@ def method_faults(
     yield from _no_room(recipe, longest)
 
 
+def silent_models(recipe: Recipe, *, chats: bool) -> Iterator[Broken]:
+    """A chat needs a template: the recipe's, or that of the model, if it `chats`."""
+    chosen = recipe.task.chat_template
+    if recipe.task.type == "instruction" and chosen in (None, "model") and not chats:
+        yield Broken(
+            path=("task", "chat_template") if chosen else ("architecture", "model"),
+            message=f"{recipe.architecture.model} has no chat template of its own",
+            hint="set `task.chat_template` to chatml, alpaca or plain",
+        )
+
+
 def _prefix(recipe: Recipe, model_type: str, _: Mapping[str, Any]) -> Iterator[Broken]:
     if recipe.method.type == "prefix" and model_type in WITHOUT_PREFIX:
         yield Broken(
