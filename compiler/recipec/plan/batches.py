@@ -62,7 +62,8 @@ def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
     per_epoch = ledger.note(
         "training.steps_per_epoch",
         math.ceil(train_rows / size),
-        f"{train_rows:,} rows in batches of {size}; the last may be smaller{at_most}",
+        f"{'about ' if blocks else ''}{train_rows:,} {'blocks' if blocks else 'rows'} in batches of"
+        f" {size}; the last may be smaller{at_most}",
         "steps",
     )
     if training.steps is not None:

@@ -152,17 +152,6 @@ def _languages(recipe: Recipe) -> Iterator[Broken]:
     )
 
 
-def _packed_rows(recipe: Recipe) -> Iterator[Broken]:
-    if recipe.training.packing and recipe.method.type in ("prefix", "prompt"):
-        yield Broken(
-            path=("training", "packing"),
-            message=f"{recipe.method.type} puts what it trains before a row, and a packed row holds"
-            " several texts",
-            hint="remove `training.packing`, or choose lora",
-            at_key=True,
-        )
-
-
 def is_given(section: object, name: str) -> bool:
     """Whether a key of a section has another value than its default."""
     known: Field[Any] = next(f for f in fields(section) if f.name == name)  # type: ignore[arg-type]
@@ -178,6 +167,5 @@ OF_TASK: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (
     _class_weights,
     _smoothing,
     _languages,
-    _packed_rows,
 )
 RULES: tuple[Callable[[Recipe], Iterator[Broken]], ...] = ()
