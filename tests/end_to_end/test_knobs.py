@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from recipec.plan.plan import Settings
 from recipec_runtime import contract, pin
 from tests.support.settings import CAUSAL, SUMMARY, vary
 from tests.support.training import history, place, read, run, start, trained, wait_for
@@ -242,17 +241,3 @@ def test_killed_around_the_best_weights(tmp_path: Path) -> None:
         kills += 1
     assert kills > 2
     assert trained(root, tmp_path / "b") == wanted
-
-
-def test_best_weights_that_are_gone_mean_a_new_start(tmp_path: Path) -> None:
-    settings: Settings = vary(PLAIN, training__keep="best", training__evaluate_every=2)
-    root = place(tmp_path / "root", settings)
-    process = start(root, tmp_path / "a")
-    wait_for(process, "step  9/20")
-    process.kill()
-    process.wait()
-    for path in (tmp_path / "a" / "checkpoint").glob("best-*.pt"):
-        path.unlink()
-    done = run("train", root, tmp_path / "a")
-    assert done.returncode == 0, done.stderr
-    assert "note: the checkpoint's best weights are gone; training starts at step 0" in done.stderr

@@ -130,6 +130,31 @@ def test_the_last_weights_may_be_the_best(tmp_path: Path) -> None:
     assert model.weight.item() == 10.0
 
 
+@pytest.mark.parametrize("harm", ["gone", "damaged", "foreign"])
+def test_best_weights_that_cannot_be_used_mean_a_new_start(
+    tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop, model = make_loop(tmp_path, watch=Watch(keep_best=True))
+    drive(loop, model, [5.0, 4.0, 3.0, 2.0, 1.5], 9)
+    (path,) = (tmp_path / "out" / "checkpoint").glob("best-6.pt")
+    if harm == "gone":
+        path.unlink()
+    elif harm == "damaged":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        state = torch.load(path, weights_only=True)
+        torch.save({**state, "fingerprint": "another run"}, path)
+    capsys.readouterr()
+    again, _ = make_loop(tmp_path, watch=Watch(keep_best=True))
+    assert again.done == 0
+    wanted = {
+        "gone": "the checkpoint's best weights are gone",
+        "damaged": "the file of the best weights cannot be read (",
+        "foreign": "the file of the best weights belongs to another recipe, image or version",
+    }[harm]
+    assert capsys.readouterr().err.startswith(f"note: {wanted}")
+
+
 def test_a_step_that_16_bits_could_not_hold_is_left_out(tmp_path: Path) -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     loop, _ = make_loop(tmp_path, scaler=scaler)
