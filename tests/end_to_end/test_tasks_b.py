@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from recipec.plan.plan import Settings, TaskSettings
-from tests.support.settings import CAUSAL, SUMMARY, vary
-from tests.support.training import place, read, run, trained
+from tests.support.settings import CAUSAL, SUMMARY, outputs, vary
+from tests.support.training import place, read, run, start, trained, wait_for
 
 LLAMA_LAYERS = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 CHATS = vary(
@@ -142,6 +142,20 @@ def test_packing_changes_nothing_but_the_last_digits(tmp_path: Path) -> None:
         found = read(tmp_path / str(packing) / "metrics.json")
         losses.append(found["validation"]["after"]["loss"])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["masked-lm-bert", "text-packed-lora-gpt2"])
+def test_killed_and_resumed(name: str, tmp_path: Path) -> None:
+    settings = vary(CELLS[name], training__log_every=1, training__checkpoint_every=3)
+    root = place(tmp_path / "root", settings)
+    wanted = trained(root, tmp_path / "a")
+    process = start(root, tmp_path / "b")
+    wait_for(process, "step  5/")
+    process.kill()
+    process.wait()
+    done = run("train", root, tmp_path / "b")
+    assert "resumed at step" in done.stderr
+    assert outputs(tmp_path / "b") == wanted
 
 
 def test_a_row_that_is_no_chat_stops_before_training(tmp_path: Path) -> None:

@@ -140,6 +140,12 @@ def _not_quantized(settings: Settings) -> list[str]:
 def _base(settings: Settings) -> dict[str, Any]:
     """What a saved adapter says it belongs to: a name that holds on every machine."""
     scheme, _, rest = settings.model.source.partition(":")
+    if settings.adapted is not None:
+        # not the recipe's model, but the one that came of it when it had read the corpus
+        return {
+            "base_model": f"path:build/{settings.adapted[0]}/train/model",
+            "base_revision": None,
+        }
     if scheme == "hub":
         return {"base_model": rest.partition("@")[0], "base_revision": settings.model.commit}
     return {"base_model": settings.model.source, "base_revision": None}
