@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from recipec.emit.training import OPTIMIZERS, SCHEDULES
-from recipec.plan.plan import Settings
+from recipec.plan.plan import Settings, TaskSettings
 from tests.support.settings import CAUSAL, EVERY, SUMMARY, vary
 from tests.unit.emit.test_script import bundle
 
@@ -40,6 +40,22 @@ UNION: dict[str, Any] = {
 }
 """Every training knob that goes with every other one, at once."""
 
+CHATS = vary(
+    CAUSAL,
+    task=TaskSettings(
+        type="instruction", columns=(("messages", "messages"),), chat_template="model"
+    ),
+    evaluation__max_new_tokens=16,
+)
+EXPERTS = vary(
+    CAUSAL,
+    model__type="mixtral",
+    model__experts=4,
+    model__router_loss=0.01,
+    method__also_train=("gates",),
+)
+BASES = (*EVERY, CHATS, EXPERTS, vary(CAUSAL, training__packing=True))
+
 
 def script(settings: Settings) -> str:
     return bundle(settings)["train.py"].decode("ascii")
@@ -48,8 +64,9 @@ def script(settings: Settings) -> str:
 def variants() -> list[Settings]:
     """Each knob alone and all together, for each kind of task."""
     found = []
-    for base, method in itertools.product(EVERY, ("full", "lora")):
-        plain = vary(base, method__type=method)
+    for base, method in itertools.product(BASES, ("full", "lora")):
+        plus = 16.0 if method == "lora" else None
+        plain = vary(base, method__type=method, method__lora_plus_ratio=plus)
         union = vary(plain, **UNION)
         found += [union, vary(union, training__open_steps=False), vary(union, validation_rows=0)]
         found += [vary(union, training__patience=0), vary(union, training__keep="last")]
