@@ -134,7 +134,8 @@ def _also_words(settings: Settings) -> str:
 
 def _not_quantized(settings: Settings) -> list[str]:
     names = support.models().get(settings.model.type)
-    return sorted({*NEVER_QUANTIZED, *(names.head if names else ())})
+    heads = names.heads.values() if names else ()
+    return sorted({*NEVER_QUANTIZED, *(name for head in heads for name in head)})
 
 
 def _base(settings: Settings) -> dict[str, Any]:
