@@ -381,8 +381,8 @@ def test_the_schema_and_the_rules_speak_at_once() -> None:
     assert [line for line in report.splitlines() if "error: " in line] == [
         "r.yaml:1:7: error: `name` is 'Legal', which is not of the right form",
         "r.yaml:2:14: error: `task.type` is 'sumarization'; it is one of: causal-lm, instruction,"
-        " question-answering, sequence-classification, summarization, text-to-text,"
-        " token-classification, translation",
+        " masked-lm, question-answering, sequence-classification, span-corruption, summarization,"
+        " text-to-text, token-classification, translation",
         "r.yaml:3:24: error: '../x' leaves the project",
         "r.yaml:5:16: error: `method.rank` is '8'; it is a whole number",
         "r.yaml:5:41: error: `method.target_modules[1]` is 1; it is text",

@@ -46,19 +46,11 @@ def test_every_cell_passes(task: str, family: str, method: str) -> None:  # noqa
     assert broken(task={"type": task}, method={"type": method}) == []
 
 
-def test_a_task_that_is_not_there_yet() -> None:
-    assert only(task={"type": "translation"}) == (
-        "task.type",
-        "this version does not train translation",
-        "tasks of this version: causal-lm, sequence-classification, summarization, text-to-text",
-    )
-
-
-def test_a_method_that_is_not_there_yet() -> None:
-    assert only(method={"type": "ia3"}) == (
+def test_a_method_that_no_model_has_for_the_task() -> None:
+    assert only(task={"type": "token-classification"}, method={"type": "prompt"}) == (
         "method.type",
-        "this version does not train summarization with ia3",
-        "methods for summarization: full, lora",
+        "embeddings put before the input move every token that the task points at",
+        "use prefix, which leaves the tokens where they are, or lora",
     )
 
 
@@ -120,7 +112,7 @@ def test_a_knob_of_another_method(knob: str, value: object, owners: str) -> None
             "evaluation",
             "max_new_tokens",
             4,
-            "it is for summarization, text-to-text, translation",
+            "it is for instruction, summarization, text-to-text, translation",
         ),
         (
             "causal-lm",
