@@ -76,6 +76,25 @@ def test_another_recipe_shares_it_and_another_knob_does_not(project: Project) ->
     assert len(list(project.root.glob("recipes/corpus-*.yaml"))) == 2
     changed = (project.root / "dvc.yaml").read_text()
     assert all(line in changed.splitlines() for line in stages.splitlines())
+    assert changed.count("--stage train") == 5
+    for path in (other, third):
+        path.unlink()
+    dvc = project.root / "dvc.yaml"
+    dvc.write_text("")
+    project.recipe.write_text(f"# changed\n{text}")
+    project.run("build", str(project.recipe))
+
+
+def test_a_corpus_that_nobody_begins_with(project: Project) -> None:
+    before = read(project.build / "run.json")["adapted"]["name"]
+    project.edit("steps: 4", "steps: 3")
+    done = project.run("build", str(project.recipe))
+    assert f"no recipe begins with {before} any more: its stage is removed" in done.stderr
+    assert f"{before}-train" not in (project.root / "dvc.yaml").read_text()
+    project.edit("steps: 3", "steps: 4")
+    project.run("build", str(project.recipe))
+    stages = (project.root / "dvc.yaml").read_text()
+    assert stages.count("corpus-") == stages.count(before)
 
 
 def test_training_begins_with_the_model_that_read_the_text(project: Project) -> None:

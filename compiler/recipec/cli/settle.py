@@ -47,6 +47,7 @@ def settle(
     if not compiled:
         return []
     from recipec.emit import dvc
+    from recipec.plan.corpus import is_corpus
 
     project = compiled[0].built.project
     existing = project.dvc.read_bytes() if project.dvc.exists() else None
@@ -57,10 +58,15 @@ def settle(
         recipe = project.relative(project.recipe)
         left = dvc.left(existing, recipe=recipe, names=set(names), keep=set(stages), file=shown)
     merged = dvc.merge(existing, stages, file=shown, without=tuple(left))
+    gone: list[str] = []
+    if not all(is_corpus(one.built.name) for one in compiled):
+        gone = dvc.unread(merged, file=shown)
+        merged = dvc.merge(merged, {}, file=shown, without=tuple(gone)) if gone else merged
     outputs = [_write(one, store) for one in compiled]
     if merged != existing:
         write_atomically(project.dvc, merged)
     every = [_told(one.built, left if one is compiled[0] else {}) for one in compiled]
+    every[0] = _told_of_corpora(every[0], gone)
     for one, built, written in zip(compiled, every, outputs, strict=True):
         remember(built, one.sources, one.inputs, [*written, project.dvc], store)
     if merged != existing:
@@ -89,6 +95,19 @@ def _told(built: Built, left: Mapping[str, str]) -> Built:
     """The build with a notice for each member whose stages were removed."""
     project = built.project
     notices = tuple(_farewell(project, name) for name in dict.fromkeys(left.values()))
+    return replace(built, notices=(*built.notices, *notices))
+
+
+def _told_of_corpora(built: Built, stages: Sequence[str]) -> Built:
+    """The build with a notice for each corpus that nobody begins with any more."""
+    project = built.project
+    names = [stage.removesuffix("-train") for stage in stages]
+    notices = tuple(
+        f"no recipe begins with {name} any more: its stage is removed; "
+        f"{project.shown(project.recipe.with_name(f'{name}.yaml'))}, its lock and its build folder"
+        " can go too"
+        for name in names
+    )
     return replace(built, notices=(*built.notices, *notices))
 
 

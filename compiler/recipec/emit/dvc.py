@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from recipec.emit.dvcyaml import Stage, commands, merge
+from recipec.emit.dvcyaml import Stage, commands, dependencies, merge
+from recipec.plan.corpus import is_corpus
 
-__all__ = ["Stage", "StagePaths", "left", "merge", "stages"]
+__all__ = ["Stage", "StagePaths", "left", "merge", "stages", "unread"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,18 @@ def left(
         if member is not None and stage not in keep and member not in names:
             found[stage] = member or stage.rpartition("-")[0]
     return found
+
+
+def unread(existing: bytes, *, file: str) -> list[str]:
+    """Stages of corpora whose model no stage begins with: knobs changed, or a recipe went."""
+    needs = dependencies(existing, file=file)
+    read = {path for paths in needs.values() for path in paths}
+    corpora = [stage.removesuffix("-train") for stage in needs if stage.endswith("-train")]
+    return [
+        f"{name}-train"
+        for name in corpora
+        if is_corpus(name) and not any(path.endswith(f"/{name}/train/model") for path in read)
+    ]
 
 
 def _member_run_by(command: str, recipe: str, stage: str) -> str | None:

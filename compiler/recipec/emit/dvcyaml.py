@@ -43,13 +43,27 @@ def merge(
 
 def commands(existing: bytes, *, file: str) -> dict[str, str]:
     """The command of each stage that has one in a single text. Raises RecipeError like `merge`."""
+    every = {name: stage.get("cmd") for name, stage in _stages(existing, file).items()}
+    return {name: command for name, command in every.items() if isinstance(command, str)}
+
+
+def dependencies(existing: bytes, *, file: str) -> dict[str, list[str]]:
+    """The paths that each stage depends on. Raises RecipeError like `merge`."""
+    every = {name: stage.get("deps") for name, stage in _stages(existing, file).items()}
+    return {
+        name: [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
+        for name, paths in every.items()
+    }
+
+
+def _stages(existing: bytes, file: str) -> dict[str, dict[str, Any]]:
+    """The stages of a dvc.yaml, scalars as text."""
     _, text = _decoded(existing, file)
     root = _compose(text, file)
     stages = _child(root, "stages") if root is not None else None
     plain = _plain(stages[1]) if stages is not None else None
     found = plain.items() if isinstance(plain, dict) else ()
-    every = {name: stage.get("cmd") for name, stage in found if isinstance(stage, dict)}
-    return {name: command for name, command in every.items() if isinstance(command, str)}
+    return {name: stage for name, stage in found if isinstance(stage, dict)}
 
 
 def _decoded(existing: bytes | None, file: str) -> tuple[str, str]:
