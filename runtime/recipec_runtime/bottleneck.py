@@ -136,10 +136,10 @@ def _behind() -> type[Any]:
         def __init__(self, layer: Any, hidden: int, size: int, dropout: float) -> None:
             super().__init__()
             self.layer = layer
-            weight = next(layer.parameters(), torch.empty(0))
-            kind = weight.dtype if weight.is_floating_point() else torch.float32
-            down = torch.nn.Linear(hidden, size, device=weight.device, dtype=kind)
-            up = torch.nn.Linear(size, hidden, device=weight.device, dtype=kind)
+            device = next(layer.parameters(), torch.empty(0)).device
+            # 32 bits whatever the model has: 16 would lose the small steps of training
+            down = torch.nn.Linear(hidden, size, device=device, dtype=torch.float32)
+            up = torch.nn.Linear(size, hidden, device=device, dtype=torch.float32)
             torch.nn.init.zeros_(up.weight)
             torch.nn.init.zeros_(up.bias)
             self.adapter = torch.nn.ModuleDict({"down": down, "up": up})
@@ -160,7 +160,7 @@ def _behind() -> type[Any]:
             return self._adapt(said)
 
         def _adapt(self, said: Any) -> Any:
-            inner = torch.nn.functional.gelu(self.adapter["down"](self.dropout(said)))
-            return said + self.adapter["up"](inner)
+            inner = torch.nn.functional.gelu(self.adapter["down"](self.dropout(said).float()))
+            return said + self.adapter["up"](inner).to(said.dtype)
 
     return Behind
