@@ -9,10 +9,12 @@ import math
 
 import torch
 from recipec_runtime.data import batches, epoch_order
+from recipec_runtime.lengths import fitting
 from recipec_runtime.loop import Loop
 from recipec_runtime.metrics import classification
 from recipec_runtime.modeling import apart, decay_groups
 from recipec_runtime.run import Run
+from recipec_runtime.trainable import announce
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 # The data: columns of a row
@@ -35,6 +37,7 @@ LEARNING_RATE = 5e-05  # peak, reached after the warmup
 WARMUP_STEPS = 12  # steps in which it rises from zero
 WEIGHT_DECAY = 0.01  # AdamW's, on matrices; biases and norms are exempt
 MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm at most
+MAX_LOST = 0.1  # share of the rows that may be empty
 LOG_EVERY = 1  # steps between two lines of the history
 CHECKPOINT_EVERY = 37  # steps that a kill can cost at most
 EVALUATION_BATCH_SIZE = 32  # rows per forward pass without gradients
@@ -69,7 +72,7 @@ def load_base(folder):
 
 
 def load_tuned(run):
-    """The tuned model: all its weights were trained, so it stands alone."""
+    """The tuned model: it was saved whole, so it stands alone."""
     return load_base(run.trained_model)
 
 
@@ -95,13 +98,24 @@ def class_logits(model, batch):
     return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 
 
-def summed_loss(model, batch):
-    """Cross-entropy in nats, summed over all rows."""
+def loss_of(logits, labels):
+    """Cross-entropy in nats, summed over rows."""
     return torch.nn.functional.cross_entropy(
-        class_logits(model, batch),
-        batch["labels"],
+        logits,
+        labels,
         reduction="sum",
     )
+
+
+def summed_loss(model, batch):
+    """The batch's loss in nats, summed over all rows."""
+    return loss_of(class_logits(model, batch), batch["labels"])
+
+
+def token_counts(tokenizer, rows):
+    """Tokens of each row's text, and the most that are taken."""
+    texts = tokenizer([row[TEXT] for row in rows]).input_ids
+    return [[(len(text), MAX_LENGTH)] for text in texts]
 
 
 def learning_rate(step):
@@ -119,7 +133,7 @@ def train_step(model, optimizer, tokenizer, rows, rate):
         group["lr"] = rate
     batch = collate(tokenizer, rows)
     count = int(batch["labels"].ne(IGNORED).sum())
-    mean = summed_loss(model, batch) / max(1, count)
+    mean = summed_loss(model, batch) / (count or 1)
     mean.backward()
     loss = mean.item()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -131,17 +145,16 @@ def train_step(model, optimizer, tokenizer, rows, rate):
 
 def evaluate(model, tokenizer, rows):
     """Loss per row, the metrics, and the class that the model names for each row."""
-    loss, named = 0.0, []
+    loss, count, named = 0.0, 0, []
     with apart(model):
         for some in batches(rows, EVALUATION_BATCH_SIZE):
             batch = collate(tokenizer, some)
             logits = class_logits(model, batch)
-            loss += torch.nn.functional.cross_entropy(
-                logits, batch["labels"], reduction="sum"
-            ).item()
+            loss += loss_of(logits, batch["labels"]).item()
+            count += batch["labels"].numel()
             named += [LABELS[number] for number in logits.argmax(1).tolist()]
     found = classification(named, [row[LABEL] for row in rows], LABELS)
-    metrics = {"loss": loss / len(rows)} | {name: found[name] for name in METRICS}
+    metrics = {"loss": loss / count} | {name: found[name] for name in METRICS}
     return metrics, [{"prediction": name} for name in named]
 
 
@@ -149,12 +162,13 @@ def main(run: Run):
     """Train from the start, or from the checkpoint that a killed run left; then save."""
     tokenizer = load_tokenizer(run.model)
     rows = run.rows("train", TEXT, LABEL)
+    rows, lost = fitting(tokenizer, rows, token_counts, max_lost=MAX_LOST)
 
     torch.manual_seed(SEED)  # before the model is made: new layers start from it
-    model = load_base(run.model)
+    model = announce(load_base(run.model))
     model.train()
-    # the fused kernel gives the same bytes on every CPU; the others do not
     groups = decay_groups(model, WEIGHT_DECAY)
+    # the fused kernel gives the same bytes on every CPU; the others do not
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
 
     loop = Loop(
@@ -164,6 +178,7 @@ def main(run: Run):
         steps=TOTAL_STEPS,
         log_every=LOG_EVERY,
         checkpoint_every=CHECKPOINT_EVERY,
+        lost=lost,
     )
     for step in loop.steps():
         epoch, position = divmod(step, STEPS_PER_EPOCH)

@@ -10,10 +10,12 @@ import math
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from recipec_runtime.data import batches, epoch_order
+from recipec_runtime.lengths import fitting
 from recipec_runtime.loop import Loop
 from recipec_runtime.metrics import rouge
 from recipec_runtime.modeling import apart, decay_groups
 from recipec_runtime.run import Run
+from recipec_runtime.trainable import announce, check_names
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 # The data: columns of a row
@@ -45,6 +47,7 @@ LEARNING_RATE = 0.0003  # peak, reached after the warmup
 WARMUP_STEPS = 12  # steps in which it rises from zero
 WEIGHT_DECAY = 0.01  # AdamW's, on matrices; biases and norms are exempt
 MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm at most
+MAX_LOST = 0.1  # share of the rows that may be empty
 LOG_EVERY = 1  # steps between two lines of the history
 CHECKPOINT_EVERY = 37  # steps that a kill can cost at most
 EVALUATION_BATCH_SIZE = 32  # rows per forward pass without gradients
@@ -66,11 +69,12 @@ def load_base(folder):
     )
 
 
-def add_adapter(model):
+def trainable(model):
     """The model with its weights frozen and a trainable low-rank update beside each matrix.
 
     Hu et al. (2021), LoRA: the update starts at zero, so the model begins as it was.
     """
+    check_names(model, TARGET_MODULES)
     config = LoraConfig(
         r=RANK,
         lora_alpha=ALPHA,
@@ -79,7 +83,7 @@ def add_adapter(model):
     )
     model = get_peft_model(model, config)
     config.base_model_name_or_path = BASE_MODEL  # not a folder of this machine
-    return model
+    return announce(model)
 
 
 def load_tuned(run):
@@ -128,6 +132,16 @@ def summed_loss(model, batch):
     )
 
 
+def token_counts(tokenizer, rows):
+    """Tokens of each row's source and of its target, and the most that are taken."""
+    sources = tokenizer([PREFIX + row[SOURCE] for row in rows]).input_ids
+    targets = tokenizer(text_target=[row[TARGET] for row in rows]).input_ids
+    return [
+        [(len(source), MAX_SOURCE_LENGTH), (len(target), MAX_TARGET_LENGTH)]
+        for source, target in zip(sources, targets, strict=True)
+    ]
+
+
 def learning_rate(step):
     """Learning rate of step 0, 1, ...: up on a line, then down to zero along half a cosine."""
     if step < WARMUP_STEPS:
@@ -143,7 +157,7 @@ def train_step(model, optimizer, tokenizer, rows, rate):
         group["lr"] = rate
     batch = collate(tokenizer, rows)
     count = int(batch["labels"].ne(IGNORED).sum())
-    mean = summed_loss(model, batch) / max(1, count)
+    mean = summed_loss(model, batch) / (count or 1)
     mean.backward()
     loss = mean.item()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -180,12 +194,13 @@ def main(run: Run):
     """Train from the start, or from the checkpoint that a killed run left; then save."""
     tokenizer = load_tokenizer(run.model)
     rows = run.rows("train", SOURCE, TARGET)
+    rows, lost = fitting(tokenizer, rows, token_counts, max_lost=MAX_LOST)
 
     torch.manual_seed(SEED)  # before the model is made: new layers start from it
-    model = add_adapter(load_base(run.model))
+    model = trainable(load_base(run.model))
     model.train()
-    # the fused kernel gives the same bytes on every CPU; the others do not
     groups = decay_groups(model, WEIGHT_DECAY)
+    # the fused kernel gives the same bytes on every CPU; the others do not
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
 
     loop = Loop(
@@ -195,6 +210,7 @@ def main(run: Run):
         steps=TOTAL_STEPS,
         log_every=LOG_EVERY,
         checkpoint_every=CHECKPOINT_EVERY,
+        lost=lost,
     )
     for step in loop.steps():
         epoch, position = divmod(step, STEPS_PER_EPOCH)

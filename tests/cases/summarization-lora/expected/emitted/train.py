@@ -10,10 +10,12 @@ import math
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from recipec_runtime.data import batches, epoch_order
+from recipec_runtime.lengths import fitting
 from recipec_runtime.loop import Loop
 from recipec_runtime.metrics import rouge
 from recipec_runtime.modeling import apart, decay_groups
 from recipec_runtime.run import Run
+from recipec_runtime.trainable import announce
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 # The data: columns of a row
@@ -31,7 +33,7 @@ RANK = 16  # of the update of each adapted matrix
 ALPHA = 32  # the update is multiplied by ALPHA / RANK
 ADAPTER_DROPOUT = 0.0  # probability, before the update
 # names of the linear layers that are adapted
-TARGET_MODULES = ["k", "o", "q", "v", "wi", "wi_0", "wi_1", "wo"]
+TARGET_MODULES = ["k", "o", "q", "v", "wi", "wo"]
 BASE_MODEL = "path:models/tiny-t5"  # what the saved adapter says it belongs to
 
 # Training
@@ -43,6 +45,7 @@ LEARNING_RATE = 0.001  # peak, reached after the warmup
 WARMUP_STEPS = 12  # steps in which it rises from zero
 WEIGHT_DECAY = 0.01  # AdamW's, on matrices; biases and norms are exempt
 MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm at most
+MAX_LOST = 0.1  # share of the rows that may be empty
 LOG_EVERY = 1  # steps between two lines of the history
 CHECKPOINT_EVERY = 37  # steps that a kill can cost at most
 EVALUATION_BATCH_SIZE = 32  # rows per forward pass without gradients
@@ -64,7 +67,7 @@ def load_base(folder):
     )
 
 
-def add_adapter(model):
+def trainable(model):
     """The model with its weights frozen and a trainable low-rank update beside each matrix.
 
     Hu et al. (2021), LoRA: the update starts at zero, so the model begins as it was.
@@ -77,7 +80,7 @@ def add_adapter(model):
     )
     model = get_peft_model(model, config)
     config.base_model_name_or_path = BASE_MODEL  # not a folder of this machine
-    return model
+    return announce(model)
 
 
 def load_tuned(run):
@@ -126,6 +129,16 @@ def summed_loss(model, batch):
     )
 
 
+def token_counts(tokenizer, rows):
+    """Tokens of each row's source and of its target, and the most that are taken."""
+    sources = tokenizer([row[SOURCE] for row in rows]).input_ids
+    targets = tokenizer(text_target=[row[TARGET] for row in rows]).input_ids
+    return [
+        [(len(source), MAX_SOURCE_LENGTH), (len(target), MAX_TARGET_LENGTH)]
+        for source, target in zip(sources, targets, strict=True)
+    ]
+
+
 def learning_rate(step):
     """Learning rate of step 0, 1, ...: up on a line, then down to zero along half a cosine."""
     if step < WARMUP_STEPS:
@@ -141,7 +154,7 @@ def train_step(model, optimizer, tokenizer, rows, rate):
         group["lr"] = rate
     batch = collate(tokenizer, rows)
     count = int(batch["labels"].ne(IGNORED).sum())
-    mean = summed_loss(model, batch) / max(1, count)
+    mean = summed_loss(model, batch) / (count or 1)
     mean.backward()
     loss = mean.item()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -179,12 +192,13 @@ def main(run: Run):
     tokenizer = load_tokenizer(run.model)
     rows = run.rows("train", SOURCE, TARGET)
     validation = run.rows("validation", SOURCE, TARGET)
+    rows, lost = fitting(tokenizer, rows, token_counts, max_lost=MAX_LOST)
 
     torch.manual_seed(SEED)  # before the model is made: new layers start from it
-    model = add_adapter(load_base(run.model))
+    model = trainable(load_base(run.model))
     model.train()
-    # the fused kernel gives the same bytes on every CPU; the others do not
     groups = decay_groups(model, WEIGHT_DECAY)
+    # the fused kernel gives the same bytes on every CPU; the others do not
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
 
     loop = Loop(
@@ -194,12 +208,13 @@ def main(run: Run):
         steps=TOTAL_STEPS,
         log_every=LOG_EVERY,
         checkpoint_every=CHECKPOINT_EVERY,
+        lost=lost,
     )
     for step in loop.steps():
         epoch, position = divmod(step, STEPS_PER_EPOCH)
         if position == 0:
             loop.checkpoint(step)  # measuring takes a while; a kill meanwhile costs no step
-            # generating is slow, so between the first epoch and the end the loss has to do
+            # generating is slow, so between the first evaluation and the last the loss has to do
             metrics, _ = evaluate(model, tokenizer, validation, generate=step == 0)
             loop.record(step, metrics)
         order = epoch_order(SEED, epoch, len(rows))

@@ -7,10 +7,12 @@ bytes (kernels, threads) as run.json says, and calls main().
 
 import torch
 from recipec_runtime.data import batches, epoch_order, split_rows
+from recipec_runtime.lengths import fitting
 from recipec_runtime.loop import Loop
 from recipec_runtime.metrics import rouge
 from recipec_runtime.modeling import apart, decay_groups, set_dropout
 from recipec_runtime.run import Run
+from recipec_runtime.trainable import announce
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
 # The data: columns of a row
@@ -38,6 +40,7 @@ WARMUP_STEPS = 5  # steps in which it rises from zero
 WEIGHT_DECAY = 0.01  # AdamW's, on matrices; biases and norms are exempt
 MAX_GRAD_NORM = 1.0  # gradients are scaled down to this norm at most
 LABEL_SMOOTHING = 0.1  # share of the probability spread over all classes
+MAX_LOST = 0.1  # share of the rows that may be empty
 LOG_EVERY = 1  # steps between two lines of the history
 CHECKPOINT_EVERY = 10  # steps that a kill can cost at most
 EVALUATION_BATCH_SIZE = 16  # rows per forward pass without gradients
@@ -63,7 +66,7 @@ def load_base(folder):
 
 
 def load_tuned(run):
-    """The tuned model: all its weights were trained, so it stands alone."""
+    """The tuned model: it was saved whole, so it stands alone."""
     return load_base(run.trained_model)
 
 
@@ -109,6 +112,16 @@ def summed_loss(model, batch, smoothing=0.0):
     )
 
 
+def token_counts(tokenizer, rows):
+    """Tokens of each row's source and of its target, and the most that are taken."""
+    sources = tokenizer([PREFIX + row[SOURCE] for row in rows]).input_ids
+    targets = tokenizer(text_target=[row[TARGET] for row in rows]).input_ids
+    return [
+        [(len(source), MAX_SOURCE_LENGTH), (len(target), MAX_TARGET_LENGTH)]
+        for source, target in zip(sources, targets, strict=True)
+    ]
+
+
 def learning_rate(step):
     """Learning rate of step 0, 1, ...: up on a line, then down to zero on a line."""
     if step < WARMUP_STEPS:
@@ -123,10 +136,10 @@ def train_step(model, optimizer, tokenizer, rows, rate):
         group["lr"] = rate
     parts = [collate(tokenizer, some) for some in split_rows(rows, MICRO_BATCH_SIZE)]
     # the mean is over the whole batch, however its rows fall into micro-batches
-    count = sum(int(part["labels"].ne(IGNORED).sum()) for part in parts)
+    count = sum(int(batch["labels"].ne(IGNORED).sum()) for batch in parts)
     loss = 0.0
     for part in parts:
-        mean = summed_loss(model, part, LABEL_SMOOTHING) / max(1, count)
+        mean = summed_loss(model, part, LABEL_SMOOTHING) / (count or 1)
         mean.backward()
         loss += mean.item()
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -164,12 +177,13 @@ def main(run: Run):
     tokenizer = load_tokenizer(run.model)
     rows = run.rows("train", SOURCE, TARGET)
     validation = run.rows("validation", SOURCE, TARGET)
+    rows, lost = fitting(tokenizer, rows, token_counts, max_lost=MAX_LOST)
 
     torch.manual_seed(SEED)  # before the model is made: new layers start from it
-    model = load_base(run.model)
+    model = announce(load_base(run.model))
     model.train()
-    # the fused kernel gives the same bytes on every CPU; the others do not
     groups = decay_groups(model, WEIGHT_DECAY)
+    # the fused kernel gives the same bytes on every CPU; the others do not
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
 
     loop = Loop(
@@ -179,12 +193,13 @@ def main(run: Run):
         steps=TOTAL_STEPS,
         log_every=LOG_EVERY,
         checkpoint_every=CHECKPOINT_EVERY,
+        lost=lost,
     )
     for step in loop.steps():
         epoch, position = divmod(step, STEPS_PER_EPOCH)
         if position == 0:
             loop.checkpoint(step)  # measuring takes a while; a kill meanwhile costs no step
-            # generating is slow, so between the first epoch and the end the loss has to do
+            # generating is slow, so between the first evaluation and the last the loss has to do
             metrics, _ = evaluate(model, tokenizer, validation, generate=step == 0)
             loop.record(step, metrics)
         order = epoch_order(SEED, epoch, len(rows))
