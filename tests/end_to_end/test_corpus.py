@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.support.projects import Project, make_project
 
@@ -51,10 +52,8 @@ def test_the_corpus_is_a_recipe_of_its_own(project: Project) -> None:
 
 
 def test_stages(project: Project) -> None:
-    import yaml
-
     name = corpus_of(project)
-    stages = yaml.safe_load((project.root / "dvc.yaml").read_text())["stages"]
+    stages = YAML(typ="safe").load((project.root / "dvc.yaml").read_text())["stages"]
     assert sorted(stages) == [f"{name}-train", "tiny-evaluate", "tiny-train"]
     adapted = {f"build/{name}/train/model", f"build/{name}/train/receipt.json"}
     assert adapted <= set(stages["tiny-train"]["deps"])

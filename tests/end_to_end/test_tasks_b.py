@@ -146,11 +146,18 @@ def test_packing_changes_nothing_but_the_last_digits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["masked-lm-bert", "text-packed-lora-gpt2"])
 def test_killed_and_resumed(name: str, tmp_path: Path) -> None:
-    settings = vary(CELLS[name], training__log_every=1, training__checkpoint_every=3)
+    settings = vary(
+        CELLS[name],
+        training__log_every=1,
+        training__checkpoint_every=3,
+        training__batch_size=4,
+        training__micro_batch_size=4,
+        training__steps_per_epoch=8,
+    )
     root = place(tmp_path / "root", settings)
     wanted = trained(root, tmp_path / "a")
     process = start(root, tmp_path / "b")
-    wait_for(process, "step  5/")
+    wait_for(process, " 5/")
     process.kill()
     process.wait()
     done = run("train", root, tmp_path / "b")

@@ -52,7 +52,7 @@ def test_the_objective_is_the_familys(family: str, task: dict[str, Any]) -> None
     plain = corpus_recipe(recipe(), family)
     assert plain["task"] == task
     assert is_corpus(plain["name"])
-    training = {"epochs": 1, "max_lost": 1.0, "seed": 5}
+    training: dict[str, Any] = {"epochs": 1, "max_lost": 1.0, "seed": 5}
     if family == "decoder-only":
         training["overlong"] = "split"
     assert {name: value for name, value in plain.items() if name not in ("name", "task")} == {
