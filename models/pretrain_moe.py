@@ -31,7 +31,8 @@ license: cc0-1.0
 # tiny-moe
 
 A Qwen3-MoE of two layers with four experts each, two at a time, for the examples and tests of this
-repository. models/pretrain_moe.py made it: {steps} steps of {batch} generated contract clauses (CC0-1.0).
+repository. models/pretrain_moe.py made it: {steps} steps of {batch} generated contract clauses
+(CC0-1.0).
 Loss on clauses that it had not seen: {loss:.2f} nats a token.
 """
 
