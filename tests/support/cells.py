@@ -32,7 +32,7 @@ FIELDS: dict[str, dict[str, str]] = {
     "causal-lm": {"text": "text"},
     "masked-lm": {"text": "text"},
     "span-corruption": {"text": "text"},
-    "instruction": {"messages": "messages"},
+    "instruction": {"source": "source", "target": "target"},
     "sequence-classification": {"text": "text", "label": "label"},
     "token-classification": {"words": "words", "tags": "tags"},
     "question-answering": {"question": "question", "context": "context", "answers": "answers"},
@@ -84,8 +84,14 @@ def recipe_text(task: str, method: str, model_type: str, knobs: Mapping[str, Any
         },
         "evaluation": {"batch_size": 8},
     }
+    if method in ("prefix", "prompt"):
+        plain["method"]["virtual_tokens"] = 8
     own = support.tasks()[task].knobs
-    lengths = {"max_length": 48, "max_source_length": 48, "max_target_length": 16}
+    lengths = {
+        "max_length": 56 if task == "instruction" else 48,
+        "max_source_length": 48,
+        "max_target_length": 16,
+    }
     plain["training"] |= {name: n for name, n in lengths.items() if f"training.{name}" in own}
     if "evaluation.max_new_tokens" in own:
         plain["evaluation"]["max_new_tokens"] = 8
