@@ -16,7 +16,7 @@ SCHEMA_ID = "https://recipec.dev/schema/recipe-v1.json"
 
 @cache
 def json_schema() -> dict[str, Any]:
-    """The schema that the checker, editors and docs/recipe.schema.json share."""
+    """The schema of a whole recipe, as the checker holds it."""
     import msgspec
 
     from recipec.recipe.schema import Recipe
@@ -33,8 +33,32 @@ def json_schema() -> dict[str, Any]:
 
 
 def json_schema_text() -> str:
-    """The schema as docs/recipe.schema.json holds it."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    """The schema as docs/recipe.schema.json holds it, for editors: one file at a time.
+
+    What must be there is asked of a recipe that stands alone only; one that extends another may
+    leave it to its base, and is checked as a whole by the compiler.
+    """
+    schema = json_schema()
+    alone = _needs(schema)
+    definitions = {
+        name: {key: value for key, value in entry.items() if key != "required"}
+        for name, entry in schema["$defs"].items()
+    }
+    rest = {key: value for key, value in schema.items() if key not in {"required", "$defs"}}
+    condition = {"if": {"required": ["extends"]}, "then": {"required": ["name"]}, "else": alone}
+    plain = {**rest, **condition, "$defs": definitions}
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+
+
+def _needs(entry: dict[str, Any]) -> dict[str, Any]:
+    """Only the keys that a section must have, and those that its sections must have."""
+    inner = {
+        name: needs
+        for name, child in entry.get("properties", {}).items()
+        if (needs := _needs(resolved(child)))
+    }
+    needed = {"required": entry["required"]} if entry.get("required") else {}
+    return {**needed, **({"properties": inner} if inner else {})}
 
 
 def resolved(entry: dict[str, Any]) -> dict[str, Any]:
