@@ -48,7 +48,10 @@ def run(options: argparse.Namespace) -> int:
 def starter(name: str, task: str, model: str) -> str:
     """The text of a new recipe, every required key in it and the usual ones beside."""
     facts = support.tasks()[task]
-    fields = ", ".join(f"{field}: {field}" for field in facts.fields)
+    fields = ", ".join(f"{field}: {field}" for field in facts.forms[0])
+    methods = [m for m in support.methods() if support.task_has_cells(task, m).supported]
+    method = "lora" if "lora" in methods else methods[0]
+    others = ", ".join(m for m in methods if m != method)
     return f"""\
 # yaml-language-server: $schema=../docs/recipe.schema.json
 recipe: v1
@@ -57,14 +60,14 @@ task:
   type: {task}  # {facts.learns}
   fields: {{{fields}}}  # columns of a data row
 domain:
-  data:  # JSON Lines: one object a line
+  data:  # JSON Lines, JSON, CSV, Parquet or text
     train: data/{name}/train.jsonl
     validation: data/{name}/validation.jsonl
     test: data/{name}/test.jsonl
 architecture:
   model: {_quoted(model)}  # path:DIR | hub:ORG/NAME@COMMIT | wheel:PACKAGE==VERSION/INNER/PATH
 method:
-  type: lora  # or full
+  type: {method}{f"  # or {others}" if others else ""}
 # Everything else has a default: `recipec plan` prints each with its reason.
 training: {{epochs: 3, batch_size: 16, seed: 0}}
 hardware: {{accelerator: cpu, threads: 1}}

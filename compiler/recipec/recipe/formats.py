@@ -34,7 +34,7 @@ class Format:
 def format_of(path: str, given: str | None = None) -> Format | None:
     """The format of a file; None if neither its ending nor the recipe tells it."""
     name = PurePosixPath(path)
-    compression = _COMPRESSIONS.get(name.suffix.lower(), "")
+    compression: Literal["", "gzip", "zstd"] = _COMPRESSIONS.get(name.suffix.lower(), "")
     if compression:
         name = name.with_suffix("")
     kind = cast("Kind | None", given) or _KINDS.get(name.suffix.lower())
