@@ -89,17 +89,6 @@ def test_a_decoder_judges_by_the_last_token_of_a_text(model_type: str, script: S
         torch.testing.assert_close(left, alone, atol=1e-5, rtol=1e-4)
 
 
-def test_behind_a_prompt_the_last_token_is_no_padding(script: Script) -> None:
-    """With embeddings for input, transformers' classifiers take the last position as it is."""
-    settings = full(CLASSES, "gpt2", method__virtual_tokens=4, method__type="prompt")
-    module = script(settings)
-    tokenizer, model = model_of(module, settings)
-    batch = module.collate(tokenizer, rows_of(settings)[:6])
-    assert int(batch["attention_mask"].min()) == 0, "some rows are padded"
-    assert batch["attention_mask"][:, -1].tolist() == [1] * 6
-    assert module.class_logits(module.trainable(model), batch).shape == (6, 3)
-
-
 WEIGHTS = (0.3, 1.0, 2.5)
 
 
