@@ -39,8 +39,6 @@ FAST = {
     ("pairs", "bert", "full"),
     ("multi-label", "llama", "full"),
     ("tags", "gpt2", "lora"),
-    ("tags", "bert", "full"),
-    ("spans", "roberta", "full"),
     ("spans", "llama", "lora"),
 }
 CELLS = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,14 @@ CELLS = {
 }
 
 
+FAST = ("messages-full-qwen2-packed", "translation-languages-full-mbart")
+
+
+def marked(names: Iterable[str], fast: Container[str] = FAST) -> list[Any]:
+    """The names; all but the fast ones run in the slow tier."""
+    return [pytest.param(name, marks=[] if name in fast else [pytest.mark.slow]) for name in names]
+
+
 def learns(settings: Settings, tmp_path: Path) -> Path:
     """Train twice in fresh processes and evaluate; the evaluation's folder."""
     root = place(tmp_path / "root", settings)
@@ -113,7 +123,7 @@ def learns(settings: Settings, tmp_path: Path) -> Path:
     return tmp_path / "e"
 
 
-@pytest.mark.parametrize("name", sorted(CELLS))
+@pytest.mark.parametrize("name", marked(sorted(CELLS)))
 def test_learns_and_repeats(name: str, tmp_path: Path) -> None:
     evaluated = learns(CELLS[name], tmp_path)
     if CELLS[name].task.type == "instruction":
@@ -144,7 +154,7 @@ def test_packing_changes_nothing_but_the_last_digits(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["masked-lm-bert", "text-packed-lora-gpt2"])
+@pytest.mark.parametrize("name", marked(["masked-lm-bert", "text-packed-lora-gpt2"]))
 def test_killed_and_resumed(name: str, tmp_path: Path) -> None:
     settings = vary(
         CELLS[name],
