@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import pytest
 from recipec.plan.plan import Settings
 from recipec.recipe.schema.method import Method
 from tests.support.methods import with_method
-from tests.support.settings import CAUSAL, CLASSES, SUMMARY, outputs, place_recipe, vary
-from tests.support.training import PROJECT, history, place, read, run, start, trained, wait_for
+from tests.support.settings import CAUSAL, CLASSES, SUMMARY, outputs, vary
+from tests.support.training import history, place, read, run, start, trained, wait_for
 
 RATE, HEAD_RATE = 1e-2, 1e-3
 """High, so that twenty steps move a random model; lower where a new head would learn by heart."""
@@ -231,32 +230,3 @@ def test_a_bottleneck_is_described_beside_its_weights(tmp_path: Path) -> None:
         "layers": ["transformer.h.0.mlp.c_proj", "transformer.h.1.mlp.c_proj"],
         "reduction_factor": 16,
     }
-
-
-LEARNT = [("prefix", 5e-2), ("prompt", 3e-1), ("bottleneck", 1e-3), ("lora", 3e-4)]
-
-
-@SLOW
-@pytest.mark.parametrize(("method", "rate"), LEARNT)
-def test_the_usual_rate_moves_a_pretrained_model(method: Any, rate: float, tmp_path: Path) -> None:
-    """The T5 of the example, on contracts: the loss of unseen rows falls far in eighty steps."""
-    settings = with_method(SUMMARY, "t5", Method(type=method))
-    assert settings.training.learning_rate == rate
-    settings = vary(
-        settings,
-        training__total_steps=80,
-        training__steps_per_epoch=80,
-        training__epochs=1,
-        training__log_every=20,
-        train_rows=640,
-    )
-    root = tmp_path / "root"
-    shutil.copytree(PROJECT / "models" / "tiny-t5", root / "model")
-    (root / "data").mkdir()
-    for split, rows in (("train", 640), ("validation", 32), ("test", 32)):
-        lines = (PROJECT / "data" / "legal" / f"{split}.jsonl").read_text().splitlines()
-        (root / "data" / f"{split}.jsonl").write_text("\n".join(lines[:rows]) + "\n")
-    place_recipe(root, settings)
-    trained(root, tmp_path / "a")
-    measured = read(tmp_path / "a" / "metrics.json")["validation"]
-    assert measured["after"]["loss"] < measured["before"]["loss"] - 1.0

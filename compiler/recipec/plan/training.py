@@ -15,18 +15,24 @@ from recipec.recipe.schema import Recipe, Training
 
 RATES = {
     "full": (5.0e-5, "the upper end of what BERT's authors tried (arXiv:1810.04805, A.3)"),
-    "layernorm": (1.0e-3, "few weights, each near one: they take larger steps"),
+    "layernorm": (5.0e-3, "few weights, each near one: they take larger steps"),
     "lora": (3.0e-4, "adapters are trained at several times the rate of full fine-tuning"),
     "qlora": (2.0e-4, "its authors' for models up to 13B (arXiv:2305.14314, B.2)"),
     "bottleneck": (1.0e-3, "within what its authors tried (arXiv:1902.00751, section 3.1)"),
     "prefix": (5.0e-2, "few weights, far from the loss: ten times less hardly moves them"),
     "prompt": (3.0e-1, "its authors' (arXiv:2104.08691, section 2)"),
-    "ia3": (3.0e-3, "its authors' (arXiv:2205.05638, section 3.3)"),
+    "ia3": (1.0e-2, "three times its authors' (arXiv:2205.05638), for fewer steps"),
 }
 """Peak learning rate by method where the recipe has none, and why."""
 NEW_HEADS = ("sequence-classification", "token-classification", "question-answering")
 """Tasks that put a new head on the model."""
-_BESIDE_A_HEAD = (1.0e-2, "a new head is trained at the same rate (arXiv:2110.07602, appendix B)")
+_BESIDE_A_HEAD = {
+    "lora": (1.0e-3, "a new head starts from nothing and is trained at the same rate"),
+    "qlora": (1.0e-3, "a new head starts from nothing and is trained at the same rate"),
+    "prompt": (1.0e-1, "a new head is trained at the same rate: less than for the prompt alone"),
+}
+"""The same where the model has a new head."""
+_PROJECTED = (1.0e-2, "a network makes the prefix: each step of its weights goes further")
 _COSINE = "after warmup, down to zero along half a cosine"
 _DECAY = "the share that MiniCPM's authors found enough (arXiv:2404.06395)"
 _BETAS = {
@@ -73,8 +79,10 @@ def _optimizer(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
 def _usual_rate(recipe: Recipe) -> tuple[float, str]:
     """The method's rate, as far as the optimizer's steps are of AdamW's size."""
     rate, reason = RATES[recipe.method.type]
-    if recipe.task.type in NEW_HEADS and recipe.method.type in ("prefix", "prompt"):
-        rate, reason = _BESIDE_A_HEAD
+    if recipe.method.type == "prefix" and recipe.method.projection:
+        rate, reason = _PROJECTED
+    if recipe.task.type in NEW_HEADS:
+        rate, reason = _BESIDE_A_HEAD.get(recipe.method.type, (rate, reason))
     if recipe.training.optimizer == "adafactor":
         return 1.0e-2, "relative to each weight's size (arXiv:1804.04235, algorithm 5)"
     if recipe.training.optimizer == "lion":

@@ -73,6 +73,29 @@ def test_an_optimizer_has_its_own_usual_numbers(
     assert planned(method="full", optimizer=optimizer).learning_rate == full
 
 
+@pytest.mark.parametrize(
+    ("method", "rate", "beside_a_head"),
+    [
+        ({"type": "full"}, 5e-5, 5e-5),
+        ({"type": "layernorm"}, 5e-3, 5e-3),
+        ({"type": "lora"}, 3e-4, 1e-3),
+        ({"type": "qlora"}, 2e-4, 1e-3),
+        ({"type": "bottleneck"}, 1e-3, 1e-3),
+        ({"type": "prefix"}, 5e-2, 5e-2),
+        ({"type": "prefix", "projection": True}, 1e-2, 1e-2),
+        ({"type": "prompt"}, 3e-1, 1e-1),
+        ({"type": "ia3"}, 1e-2, 1e-2),
+    ],
+)
+def test_the_usual_rates(method: dict[str, Any], rate: float, beside_a_head: float) -> None:
+    """The ones that tests/end_to_end/test_learning.py shows to learn."""
+    assert plan(recipe(method=method)).settings.training.learning_rate == rate
+    headed = recipe("sequence-classification", method=method)
+    bert = {"model_type": "bert", "max_position_embeddings": 512}
+    made = plan(headed, family="encoder-only", config=bert)
+    assert made.settings.training.learning_rate == beside_a_head
+
+
 def test_only_the_numbers_that_the_optimizer_has_are_decided() -> None:
     wanted = {"adamw": 3, "adamw-8bit": 3, "lion": 2, "sgd": 1, "adafactor": 0}
     for optimizer, count in wanted.items():
