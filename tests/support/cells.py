@@ -111,8 +111,13 @@ def recipe_text(task: str, method: str, model_type: str, knobs: Mapping[str, Any
 def settings_of(
     root: Path, task: str, method: str, model_type: str, **knobs: Any
 ) -> tuple[Settings, Lock]:
-    """What the passes make of the recipe in `root`, which holds model/ and data/."""
-    recipe = check(read(recipe_text(task, method, model_type, knobs), "cell.yaml"))
+    """What the passes make of a cell's recipe in `root`, which holds model/ and data/."""
+    return compiled(root, recipe_text(task, method, model_type, knobs))
+
+
+def compiled(root: Path, text: bytes) -> tuple[Settings, Lock]:
+    """What the passes make of any recipe in `root`, which holds model/ and data/."""
+    recipe = check(read(text, "cell.yaml"))
     store = Store(root / "store")
     data = read_data(recipe, project=root, store=store)
     model = read_folder("path:model", project=root, store=store)
