@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipec_runtime import checkpoint, outputs, stop
+from recipec_runtime import checkpoint, memory, outputs, stop
 from recipec_runtime.errors import TrainingFailed
 from recipec_runtime.history import History
 from recipec_runtime.metrics import rounded
@@ -92,6 +92,7 @@ class Loop:
         Raises Stopped between two steps, with a checkpoint saved, if a signal asked for it.
         """
         stop.defer()
+        memory.settle()
         for step in range(self._start, self._total):
             if step % self._checkpoint_every == 0 or stop.asked():
                 self.checkpoint(step)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from recipec_runtime.errors import TrainingFailed
@@ -115,3 +116,26 @@ def decay_groups(
     if lora_plus_ratio is None:
         return groups
     return [*groups, {"params": fast, "weight_decay": weight_decay, "rate": lora_plus_ratio}]
+
+
+@lru_cache(maxsize=1)  # a loop asks at every step, and walking through the modules takes a while
+def trained_weights(model: Any) -> tuple[Any, ...]:
+    """The parameters that are trained, in the model's order; which they are is fixed by then."""
+    return tuple(p for p in model.parameters() if p.requires_grad)
+
+
+def clip_gradients(model: Any, limit: float) -> float:
+    """Scale the gradients down so that their norm is `limit` at most; the norm before that.
+
+    As torch's `clip_grad_norm_`, to the byte; gradients that are small enough are left alone, where
+    torch multiplies them by 1.
+    """
+    import torch
+
+    weights = trained_weights(model)
+    gradients = [p.grad for p in weights if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    value: float = norm.item()
+    if not value < 0.999 * limit:  # near the limit, rounding is torch's own affair
+        torch.nn.utils.clip_grads_with_norm_(weights, limit, norm)
+    return value

@@ -52,7 +52,7 @@ def training_part(settings: Settings) -> Part:
         "ema": ["MovingAverage"] if training.ema_decay is not None else [],
         "lengths": ["fitting"] if words["fits"] else [],
         "loop": ["Loop"],
-        "modeling": ["decay_groups"],
+        "modeling": ["clip_gradients", "decay_groups"],
         "noise": ["add_noise"] if training.neftune_alpha is not None else [],
         "run": ["Run"],
         "watch": ["Watch"] if words["watches"] else [],
