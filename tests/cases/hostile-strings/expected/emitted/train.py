@@ -13,7 +13,7 @@ from recipec_runtime.data import batches, epoch_order
 from recipec_runtime.lengths import fitting
 from recipec_runtime.loop import Loop
 from recipec_runtime.metrics import rouge
-from recipec_runtime.modeling import apart, decay_groups
+from recipec_runtime.modeling import apart, clip_gradients, decay_groups
 from recipec_runtime.run import Run
 from recipec_runtime.trainable import announce, check_names
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -160,11 +160,10 @@ def train_step(model, optimizer, tokenizer, rows, rate):
     mean = summed_loss(model, batch) / (count or 1)
     mean.backward()
     loss = mean.item()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRAD_NORM)
+    norm = clip_gradients(model, MAX_GRAD_NORM)
     optimizer.step()
     optimizer.zero_grad()
-    return loss, norm.item()
+    return loss, norm
 
 
 def evaluate(model, tokenizer, rows, generate=True):

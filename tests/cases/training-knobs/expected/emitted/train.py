@@ -14,7 +14,7 @@ from recipec_runtime.ema import MovingAverage
 from recipec_runtime.lengths import fitting
 from recipec_runtime.loop import Loop
 from recipec_runtime.metrics import classification
-from recipec_runtime.modeling import apart, decay_groups
+from recipec_runtime.modeling import apart, clip_gradients, decay_groups
 from recipec_runtime.noise import add_noise
 from recipec_runtime.run import Run
 from recipec_runtime.trainable import announce
@@ -153,13 +153,12 @@ def train_step(model, optimizer, scaler, tokenizer, rows, rate):
         mean = total / (count or 1)
         scaler.scale(mean).backward()
         loss += mean.item()
-    trained = [p for p in model.parameters() if p.requires_grad]
     scaler.unscale_(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRAD_NORM)
+    norm = clip_gradients(model, MAX_GRAD_NORM)
     scaler.step(optimizer)  # leaves the step out if 16 bits did not hold a gradient,
     scaler.update()  # and scales less from then on
     optimizer.zero_grad()
-    return loss, norm.item()
+    return loss, norm
 
 
 def evaluate(model, tokenizer, rows):
