@@ -29,6 +29,7 @@ NEW_HEADS = ("sequence-classification", "token-classification", "question-answer
 _BESIDE_A_HEAD = {
     "lora": (1.0e-3, "a new head starts from nothing and is trained at the same rate"),
     "qlora": (1.0e-3, "a new head starts from nothing and is trained at the same rate"),
+    "bottleneck": (3.0e-3, "the most that its authors tried (arXiv:1902.00751, section 3.1)"),
     "prompt": (1.0e-1, "a new head is trained at the same rate: less than for the prompt alone"),
 }
 """The same where the model has a new head."""

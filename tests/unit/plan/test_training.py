@@ -80,7 +80,7 @@ def test_an_optimizer_has_its_own_usual_numbers(
         ({"type": "layernorm"}, 5e-3, 5e-3),
         ({"type": "lora"}, 3e-4, 1e-3),
         ({"type": "qlora"}, 2e-4, 1e-3),
-        ({"type": "bottleneck"}, 1e-3, 1e-3),
+        ({"type": "bottleneck"}, 1e-3, 3e-3),
         ({"type": "prefix"}, 5e-2, 5e-2),
         ({"type": "prefix", "projection": True}, 1e-2, 1e-2),
         ({"type": "prompt"}, 3e-1, 1e-1),
