@@ -18,6 +18,19 @@ from recipec.recipe.schema import Recipe
 WITHOUT_PREFIX = ("deberta-v2", "distilbert", "modernbert")
 """Architectures whose attention takes no keys and values from outside in transformers 5.23."""
 
+WITH_SQUARE_ROOTS = (
+    "bailing_hybrid",
+    "deberta",
+    "gemma3n_text",
+    "glm5_next_text",
+    "kimi_linear",
+    "muse_spark_text",
+    "qwen4_exp_text",
+    "recurrent_gemma",
+)
+"""Architectures that call `torch.sqrt` on activations in transformers 5.23: the one operation whose
+bytes differ between CPUs under the portable settings (docs/portability.md)."""
+
 _TYPE = ("method", "type")
 
 
@@ -28,7 +41,7 @@ def method_faults(
 
     `config` is the model's config.json, `longest` its longest input in tokens.
     """
-    for fault in (_prefix, _bottleneck, _quantized_experts, _unknown_scales):
+    for fault in (_prefix, _bottleneck, _quantized_experts, _unknown_scales, _square_roots):
         yield from fault(recipe, model_type, config)
     yield from _no_room(recipe, longest)
 
@@ -110,3 +123,13 @@ def _no_room(recipe: Recipe, longest: int) -> Iterator[Broken]:
                 f" virtual tokens take {taken}",
                 hint=f"use at most {longest - taken}",
             )
+
+
+def _square_roots(recipe: Recipe, model_type: str, _: Mapping[str, Any]) -> Iterator[Broken]:
+    if model_type in WITH_SQUARE_ROOTS and recipe.reproducibility in (None, "portable"):
+        yield Broken(
+            path=("architecture", "model"),
+            message=f"a {model_type} model takes square roots, which differ in the last bit between"
+            " CPUs, so the run cannot be portable",
+            hint="set `reproducibility: bitwise`, or choose another model",
+        )
