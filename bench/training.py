@@ -112,6 +112,8 @@ def race(workload: Workload, work: Path, rounds: int) -> list[Row]:
             else:
                 sample = _ours(placed[name], output)
             samples[name].append(sample)
+            said = f"{sample.steps_per_second:.2f} steps/s, peak {sample.peak_bytes / 1e6:.0f} MB"
+            print(f"  {said}", file=sys.stderr, flush=True)
     return [Row(name=name, samples=tuple(found)) for name, found in samples.items()]
 
 
