@@ -43,7 +43,7 @@ QUESTIONS = {
 HEAD_ALONE = {"type": "full", "freeze": ["^bert"]}
 """Nothing of the pre-trained BERT is trained."""
 HEAD_RATE = 1e-2
-"""Peak learning rate of the head alone: more than any method gives it but prefix."""
+"""Of the head alone; prefix alone trains its head at a higher rate."""
 
 
 def measured(
