@@ -39,10 +39,12 @@ lint: $(VENV)/test.done
 docs: $(VENV)/test.done
 	python docs/generate.py
 
-## bench: the image builder and the checker beside their peers, as ratios
+## bench: the checker, the image builder and the emitted loop beside their peers, as ratios
 bench: $(VENV)/test.done engines
 	python -m bench.check
 	python -m bench.image
+	$(BIN)/pip install --quiet --editable ".[bench]"
+	python -m bench.training
 
 engines:
 	@bash scripts/install-engines.sh
