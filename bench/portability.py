@@ -146,7 +146,7 @@ def lines(table: Mapping[str, Mapping[str, Operation]]) -> Iterator[str]:
     first = next(iter(table.values()))
     for name in first:
         row = [operations[name] for operations in table.values()]
-        fastest = min(operation.seconds for operation in row if operation.seconds)
+        fastest = min((o.seconds for o in row if o.seconds), default=0.0)
         cells = (cell(operation, fastest) for operation in row)
         yield f"| {name} | {first[name].compared} | " + " | ".join(cells) + " |"
 
