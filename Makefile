@@ -7,7 +7,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 RECIPE ?= recipes/legal-t5.yaml
 TORCH := torch==2.13.0
 STACK := transformers==5.23.0 peft==0.21.2 torchmetrics==1.9.0 rouge-score==0.1.2 gguf==0.19.0 accelerate==1.15.0 \
-	bitsandbytes==0.50.2 pytorch-optimizer==4.1.0 tensorboard==2.21.0
+	bitsandbytes==0.50.2 pytorch-optimizer==4.1.0 tensorboard==2.21.0 wandb==0.31.0 mlflow-skinny==3.17.2
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -12,6 +12,7 @@ from typing import Any
 from recipec.catalog import support
 from recipec.plan.method import virtual_tokens
 from recipec.plan.model import number_of_experts
+from recipec.recipe.promise import promise_of
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe
 
@@ -126,7 +127,7 @@ def _no_room(recipe: Recipe, longest: int) -> Iterator[Broken]:
 
 
 def _square_roots(recipe: Recipe, model_type: str, _: Mapping[str, Any]) -> Iterator[Broken]:
-    if model_type in WITH_SQUARE_ROOTS and recipe.reproducibility in (None, "portable"):
+    if model_type in WITH_SQUARE_ROOTS and promise_of(recipe) == "portable":
         yield Broken(
             path=("architecture", "model"),
             message=f"a {model_type} model takes square roots, which differ in the last bit between"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from recipec.recipe.document import KeyPath
+from recipec.recipe.promise import promise_of
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe
 
@@ -56,7 +57,7 @@ def _dtype(recipe: Recipe) -> Iterator[Broken]:
             message="weights in float16 cannot be trained: small updates are rounded away",
             hint="use bfloat16, or float32 with `training.mixed_precision: fp16`",
         )
-    elif given == "bfloat16" and recipe.reproducibility in {None, "portable"}:
+    elif given == "bfloat16" and promise_of(recipe) == "portable":
         yield Broken(
             path=where,
             message="bfloat16 is not computed alike by all CPUs, and the recipe is portable",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from recipec.catalog import support
 from recipec.recipe.document import KeyPath
+from recipec.recipe.promise import promise_of
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.rules.evaluation import LOSS
 from recipec.recipe.schema import Recipe
@@ -87,7 +88,7 @@ def _optimizer(recipe: Recipe) -> Iterator[Broken]:
             hint="set `training.learning_rate`; it is often a hundred times AdamW's",
         )
     # Measured: its dequantised states differ in the last bit between CPUs; the others do not
-    portable = recipe.reproducibility in (None, "portable")
+    portable = promise_of(recipe) == "portable"
     if training.optimizer == "adamw-8bit" and portable:
         yield Broken(
             path=("training", "optimizer"),
