@@ -52,10 +52,8 @@ def test_an_unknown_key_and_a_wrong_type_come_together(project: Project) -> None
 
 
 def test_an_impossible_cell_is_refused_by_name(project: Project) -> None:
-    project.edit("type: lora, rank: 4", "type: prefix")
-    assert_refused(
-        project, "this version does not train summarization with prefix", command="check"
-    )
+    project.edit("type: summarization", "type: span-corruption")
+    assert_refused(project, "reading a corpus changes the whole model", command="check")
 
 
 def test_a_model_of_the_wrong_family(project: Project) -> None:
