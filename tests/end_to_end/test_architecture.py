@@ -29,7 +29,7 @@ def test_gradient_checkpointing_changes_no_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["linear", pytest.param("dynamic", marks=pytest.mark.slow), "yarn"]
+    "kind", ["yarn", *(pytest.param(k, marks=pytest.mark.slow) for k in ("linear", "dynamic"))]
 )
 def test_rotary_positions_reach_further(kind: str, tmp_path: Path) -> None:
     """The tiny llama has 64 positions; scaled by 2 it takes rows of 100 tokens."""
@@ -65,6 +65,7 @@ def test_the_history_tells_how_much_each_expert_was_used(
         assert math.isclose(sum(shares.values()), 1.0, abs_tol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_router_loss_spreads_tokens(tmp_path: Path) -> None:
     """A heavy router loss ends with experts used more alike than none."""
 

@@ -18,13 +18,18 @@ from tests.support.cells import place_cell
 from tests.support.settings import outputs
 from tests.support.training import run, start, trained, wait_for
 
+FAST = ("qlora", "prefix")
+"""Full fine-tuning and LoRA are killed in test_training.py, too."""
 METHODS = ("full", "lora", "qlora", "prefix")
 WITH: dict[str, dict[str, Any]] = {
     "evaluation": {"evaluate_every": 4},
     "packing": {"packing": True},
 }
 CASES = [
-    pytest.param(method, kind, kills, marks=[] if kills == 1 else [pytest.mark.slow])
+    pytest.param(
+        *(method, kind, kills),
+        marks=[] if kills == 1 and method in FAST else [pytest.mark.slow],
+    )
     for method in METHODS
     for kind, kills in (("evaluation", 1), ("evaluation", 5), ("packing", 5))
     if (method, kind) != ("prefix", "packing")

@@ -75,10 +75,9 @@ def measured(
 
 ON_CLAUSES = [
     pytest.param("prefix", id="prefix"),
-    pytest.param("lora", id="lora"),
     *(
         pytest.param(method, marks=pytest.mark.slow, id=method)
-        for method in ("full", "layernorm", "qlora", "bottleneck", "prompt", "ia3")
+        for method in ("full", "layernorm", "lora", "qlora", "bottleneck", "prompt", "ia3")
     ),
 ]
 
