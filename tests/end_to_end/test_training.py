@@ -337,7 +337,8 @@ def test_two_runs_do_not_share_a_folder(roots: Roots, tmp_path: Path) -> None:
 
 
 def test_a_row_without_its_field(roots: Roots, tmp_path: Path) -> None:
-    root = roots("gpt2", settings_of("gpt2", "lora", text_field='"); import os #'))
+    columns = (("text", '"); import os #'),)
+    root = roots("gpt2", settings_of("gpt2", "lora", task__columns=columns))
     done = run("train", root, tmp_path / "out")
     assert done.returncode == 5
     assert done.stderr == (
