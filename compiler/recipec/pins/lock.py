@@ -70,14 +70,7 @@ def make_lock(
     cannot be used, NoSolution, HashMismatch, and EnvironmentLacks.
     """
     platform = platform or Platform()
-    if locked and old is None:
-        raise StaleLock(
-            "--locked was asked for and there is no lock",
-            hint=f"run `recipec lock` and commit recipes/{recipe.name}.lock.json",
-        )
-    if old is not None and old.lock != LOCK_VERSION:
-        _refuse_other_version(old, locked=locked)
-        old = None
+    old = _usable(old, recipe.name, locked=locked)
     upstream = Upstream(
         store=store,
         project=project,
@@ -113,6 +106,19 @@ def make_lock(
         model=model.facts,
         changes=describe(old, lock) if old is not None else (),
     )
+
+
+def _usable(old: Lock | None, name: str, *, locked: bool) -> Lock | None:
+    """The old lock if this version reads it. Raises StaleLock when `locked` and there is none."""
+    if locked and old is None:
+        raise StaleLock(
+            "--locked was asked for and there is no lock",
+            hint=f"run `recipec lock` and commit recipes/{name}.lock.json",
+        )
+    if old is not None and old.lock != LOCK_VERSION:
+        _refuse_other_version(old, locked=locked)
+        return None
+    return old
 
 
 def fetch(

@@ -49,10 +49,8 @@ def plan_model(
         ),
         dropout=ledger.keep("architecture", architecture, "dropout", "the model's own"),
         rope=None if rope is None else (rope.type, float(rope.factor)),
-        positions=architecture.positions,
         experts=experts,
         router_loss=_router_loss(recipe, config, ledger) if experts else 0.0,
-        train_gate=architecture.moe.train_gate,
         gradient_checkpointing=architecture.gradient_checkpointing,
     )
 

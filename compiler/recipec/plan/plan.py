@@ -72,12 +72,9 @@ class ModelSettings:
     """None leaves the model's own."""
     rope: tuple[str, float] | None = None
     """Type and factor."""
-    positions: str | None = None
-    """`trained` or `frozen`; None leaves it to the method."""
     experts: int = 0
     """Experts of a layer; 0 for a dense model."""
     router_loss: float = 0.0
-    train_gate: bool | None = None
     gradient_checkpointing: bool = False
 
 

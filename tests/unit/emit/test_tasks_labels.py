@@ -9,6 +9,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,7 @@ from recipec_runtime.data import read_rows
 from tests.support.settings import CLASSES, MULTI_LABEL, PAIRS, SPANS, TAGS, lock_of, vary
 from tests.support.training import base
 
-torch = pytest.importorskip("torch")
+torch = import_module("torch")
 
 Script = Callable[[Settings], ModuleType]
 

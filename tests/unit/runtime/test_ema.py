@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from recipec_runtime.ema import MovingAverage
 from recipec_runtime.noise import add_noise
 from tests.support import models
 
-torch = pytest.importorskip("torch")
+torch = import_module("torch")
 
 
 def model() -> Any:
@@ -111,7 +112,7 @@ def test_noise_is_bounded_and_only_there_in_training() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", models.TYPES)
 def test_noise_reaches_the_output_of_every_known_type(model_type: str) -> None:
-    pytest.importorskip("transformers")
+    import_module("transformers")
     made = models.make_model(model_type, 100).train()
     ids = torch.randint(5, 90, (2, 7))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

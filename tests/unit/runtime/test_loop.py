@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from recipec_runtime.run import Run
 from recipec_runtime.watch import Watch
 from tests.unit.runtime.test_bookkeeping import spec
 
-torch = pytest.importorskip("torch")
+torch = import_module("torch")
 
 
 @pytest.fixture(autouse=True)

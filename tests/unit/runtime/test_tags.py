@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from importlib import import_module
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_scores_of_entities() -> None:
 
 @pytest.mark.parametrize("prefixes", ["BI", "BIES"])
 def test_scores_are_those_of_seqeval(prefixes: str) -> None:
-    seqeval = pytest.importorskip("seqeval.metrics")
+    seqeval = import_module("seqeval.metrics")
     draw = random.Random(prefixes)
     labels = ["O", *(f"{prefix}-{kind}" for prefix in prefixes for kind in ("PER", "LOC"))]
     for _ in range(300):
@@ -98,7 +99,7 @@ def test_the_most_common_tag() -> None:
 @pytest.mark.parametrize("prefix", [True, False])
 def test_byte_level_tokens_find_their_words(trim: bool, prefix: bool) -> None:
     """As GPT-2, RoBERTa and Llama 3 cut texts; a character may be several tokens."""
-    tokenizers = pytest.importorskip("tokenizers")
+    tokenizers = import_module("tokenizers")
     words = ["Zürich", "and", "東京", "naïve", "🙂", "x"]
     model = tokenizers.Tokenizer(tokenizers.models.BPE())
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
