@@ -155,12 +155,14 @@ def _lock(output: Path) -> Any:
 
 def _quiet() -> None:
     """Progress bars and hints of the libraries would drown the run's own lines."""
+    import logging
     import warnings
 
-    from transformers.utils import logging
+    from transformers.utils import logging as library
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(peft|transformers|torch)\b")
 
 

@@ -1,20 +1,73 @@
 """Keeps bitsandbytes to one way of computing, on every CPU and in every phase.
 
-In: nothing. Out: a bitsandbytes whose 4-bit layers made from here on stay as they are. It quantizes
-nothing itself.
+In: nothing. Out: a bitsandbytes that unpacks 4-bit weights by PyTorch's own operations on CPUs, and
+whose layers made from here on stay as they are. It quantizes nothing itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def plain_kernels() -> None:
-    """Keep 4-bit layers from being packed for CPUs with AVX512-BF16. Call before a model is made.
+    """Let no 4-bit layer depend on the kind of CPU. Call before a model is made.
 
-    On such a CPU bitsandbytes 0.50 packs a layer's weights at its first evaluation and computes in
-    bfloat16 from then on: other numbers than on other CPUs, and no gradient in the steps after.
+    Of bitsandbytes 0.50.2 two things are replaced, on CPUs only:
+
+    - Its 4-bit kernel is chosen by the CPU, and the one for AVX-512 unpacks wrongly where a layer
+      is 16, 32 or 48 inputs wide (docs/portability.md).
+    - On a CPU with AVX512-BF16 it packs a layer's weights at its first evaluation and computes in
+      bfloat16 from then on: other numbers than on other CPUs, and no gradient in the steps after.
     """
     modules: Any = import_module("bitsandbytes.nn.modules")
     modules.has_avx512bf16 = lambda: False
+    _replace()
+
+
+@cache
+def _replace() -> Any:
+    """The registration of `unpack`; it ends with the object, so it is kept."""
+    import warnings
+
+    import torch
+
+    library = torch.library.Library("bitsandbytes", "IMPL")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Warning only once for all operators")
+        library.impl("dequantize_4bit", unpack, "CPU")
+    return library
+
+
+def unpack(
+    packed: torch.Tensor,
+    scales: torch.Tensor,
+    blocksize: int,
+    kind: str,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """The weights, of `shape` and `dtype`, of 4-bit codes: a table's value times its block's scale.
+
+    `packed` has any shape and holds two codes in a byte, the first in the upper half; `scales` is
+    `(blocks,)`, of the flattened weights; `kind` is `nf4` or `fp4`. A single product in float32,
+    so every CPU gives the same.
+    """
+    import torch
+    from bitsandbytes.backends.utils import _get_4bit_code
+
+    table = _get_4bit_code(kind, packed.device)
+    codes = packed.contiguous().view(torch.uint8).reshape(-1).int()
+    values = torch.cartesian_prod(table, table).index_select(0, codes).reshape(-1)[: prod(shape)]
+    scales = scales.float()
+    if values.numel() % blocksize == 0:
+        weights = values.view(-1, blocksize) * scales.view(-1, 1)
+    else:
+        weights = values * scales.repeat_interleave(blocksize)[: values.numel()]
+    return weights.reshape(list(shape)).to(dtype)

@@ -99,8 +99,6 @@ EMULATED = {cell.method: cell for cell in SUPPORTED}
 @pytest.mark.parametrize("cell", EMULATED.values(), ids=str)
 def test_an_emulated_haswell_gets_the_same_bytes(cell: Cell, tmp_path: Path) -> None:
     knobs: dict[str, Any] = {"training": {"steps": 5}, "reproducibility": "portable"}
-    if cell.method == "qlora":
-        knobs["method"] = {"quantization": "int8"}  # with nf4 a recipe cannot be portable
     root = place_cell(tmp_path / "root", cell.task, cell.method, cell.model_type, **knobs)
     own = train_on_host_cpu(root, tmp_path / "own")
     emulated = train_on_host_cpu(root, tmp_path / "haswell", cpu="Haswell")

@@ -6,7 +6,7 @@ from recipec.catalog import support
 from recipec.plan.determinism import environment_of, hardware_class_of
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import EvaluationSettings, HardwareSettings, TrainingSettings
-from recipec.recipe.promise import holds_four_bits, promise_of
+from recipec.recipe.promise import promise_of
 from recipec.recipe.schema import Recipe
 
 _ANSWER = "a quarter of max_length, 128 at most: enough to read how the model answers"
@@ -60,9 +60,7 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
         "reproducibility",
         recipe.reproducibility,
         promise_of(recipe),
-        "4-bit weights are not unpacked alike by all CPUs"
-        if holds_four_bits(recipe)
-        else "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
+        "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
     )
     return HardwareSettings(
         reproducibility=mode,

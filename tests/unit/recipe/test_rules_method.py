@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from recipec.recipe.promise import promise_of
 from recipec.recipe.rules.method import RULES
 from recipec.recipe.schema.architecture import MixtureOfExperts
 from recipec.recipe.schema.method import Method
@@ -95,21 +94,3 @@ def test_methods_that_leave_the_model_alone() -> None:
         "architecture.positions: method prefix trains nothing of the model itself",
         "architecture.moe.train_gate: method prefix trains nothing of the model itself",
     ]
-
-
-def test_four_bits_and_portable_bytes() -> None:
-    """bitsandbytes unpacks them by the CPU's kind: by default the promise is the weaker one."""
-    portable = dataclasses.replace(recipe_of(Method(type="qlora")), reproducibility="portable")
-    faults = [fault for rule in RULES for fault in rule(portable)]
-    assert [(f.path, f.message, f.hint) for f in faults] == [
-        (
-            ("reproducibility",),
-            "4-bit weights are not unpacked alike by all CPUs",
-            "set `reproducibility: bitwise`, or `method.quantization: int8`",
-        )
-    ]
-    assert promise_of(recipe_of(Method(type="qlora"))) == "bitwise"
-    eight = recipe_of(Method(type="qlora", quantization="int8"))
-    assert promise_of(eight) == "portable"
-    eight = dataclasses.replace(eight, reproducibility="portable")
-    assert not [fault for rule in RULES for fault in rule(eight)]

@@ -8,7 +8,6 @@ from dataclasses import fields
 
 from recipec.catalog import support
 from recipec.recipe.document import KeyPath
-from recipec.recipe.promise import holds_four_bits
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.rules.task import is_given
 from recipec.recipe.schema import Recipe
@@ -74,16 +73,6 @@ def _double_quantization(recipe: Recipe) -> Iterator[Broken]:
         )
 
 
-def _four_bits(recipe: Recipe) -> Iterator[Broken]:
-    """Measured in docs/portability.md: bitsandbytes chooses its kernel by the CPU it finds."""
-    if recipe.reproducibility == "portable" and holds_four_bits(recipe):
-        yield Broken(
-            path=("reproducibility",),
-            message="4-bit weights are not unpacked alike by all CPUs",
-            hint="set `reproducibility: bitwise`, or `method.quantization: int8`",
-        )
-
-
 def _virtual_tokens(recipe: Recipe) -> Iterator[Broken]:
     if recipe.method.type not in VIRTUAL:
         return
@@ -128,7 +117,6 @@ RULES: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (
     _expressions,
     _feedforward,
     _double_quantization,
-    _four_bits,
     _virtual_tokens,
     _cannot_also_train,
 )
