@@ -1,4 +1,4 @@
-"""Stages of an emitted recipe, run in fresh processes as the host engine runs them.
+"""Stages of an emitted recipe, each in a process of its own, as the host engine runs them.
 
 Models are tiny and random, made once per test session; nothing is downloaded.
 """
@@ -17,10 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from recipec.plan.plan import Settings
+from recipec_runtime import contract, pin
+from recipec_runtime.errors import RunError
 from tests.support import models
 from tests.support.settings import outputs, place_recipe
+from tests.support.warm import run_warm
 
 PROJECT = Path(__file__).parents[2]
+INPUTS = {"RECIPEC_TRAINED", "RECIPEC_ADAPTED"}
+"""Variables that say where something lies, and have no part in how Python starts."""
 
 
 def base(model_type: str) -> Path:
@@ -61,7 +66,14 @@ def environment(root: Path, output: Path, **more: str) -> dict[str, str]:
 def run(
     stage: str, root: Path, output: Path, *, cwd: Path | None = None, umask: int = -1, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """One stage in a fresh process."""
+    """One stage in a process of its own, forked from one that has imported the libraries.
+
+    With any variable in `more` it is a fresh Python instead.
+    """
+    pinned = _pinned(root)
+    if pinned is not None and not more.keys() - INPUTS:
+        variables = environment(root, output, **more) | pinned
+        return run_warm(stage, variables, pinned, cwd=cwd or root, umask=umask)
     return subprocess.run(
         [sys.executable, "-m", "recipec_runtime", stage],
         env=environment(root, output, **more),
@@ -71,6 +83,14 @@ def run(
         text=True,
         check=False,
     )
+
+
+def _pinned(root: Path) -> dict[str, str] | None:
+    """The variables that the recipe pins; None where run.json is missing or wrong."""
+    try:
+        return pin.required(contract.parse((root / "recipe" / "run.json").read_bytes()))
+    except (OSError, RunError):
+        return None
 
 
 def trained(root: Path, output: Path, **more: Any) -> Mapping[str, str]:
