@@ -108,6 +108,17 @@ def fault(wanted: Wanted, project: Path, store: Store, name: str, data: bytes) -
     ]
 
 
+@pytest.mark.parametrize("name", ["r.csv", "r.tsv"])
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_name(
+    tmp_path: Path, store: Store, name: str
+) -> None:
+    plain = table([{"a": "1", "b": "2"}], "\t" if name.endswith("tsv") else ",")
+    (tmp_path / name).write_bytes(plain)
+    expected = normal(PAIR, tmp_path, store, name)
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + plain)
+    assert normal(PAIR, tmp_path, store, name) == expected
+
+
 ROWS: Rows = [
     {"b": "two\nlines", "extra": "1", "a": 'quotes " and, commas'},
     {"b": "é \u2028 \U0001f600", "extra": "", "a": "tab\tand \\ back"},
@@ -278,10 +289,6 @@ HEAD = b"a,b,extra\n"
             b"a;b\n1;2\n",
             "1:1 the columns are separated by ';', not by ','"
             " | `format: tsv` is for tabs; write others as CSV",
-        ),
-        (
-            b"\xef\xbb\xbfa,b\n1,2\n",
-            "1:1 the file starts with a byte order mark | save it as UTF-8 without one",
         ),
         ("a,b\n1,2\n".encode("utf-16"), "1:1 the file is UTF-16 | save it as UTF-8"),
         (HEAD + b"1,\xe9,3\n", "2:3 byte 0xe9 is not UTF-8 | save the file as UTF-8"),

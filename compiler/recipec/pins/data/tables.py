@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from recipec.errors import Diagnostic, RecipeError
 from recipec.pins.data.faults import Fault, counted
 from recipec.pins.data.jsonrows import RepeatedKey, Rows, unique
-from recipec.pins.data.source import Source, encoding_fault, lines
+from recipec.pins.data.source import BOM, Source, encoding_fault, lines
 from recipec.pins.data.wanted import Wanted
 
 LONGEST_FIELD = 1 << 24
@@ -88,12 +88,12 @@ class _Lines:
 
     def __next__(self) -> str:
         number, line = next(self._lines)
+        if number == 1:
+            line = line.removeprefix(BOM)  # spreadsheets write one, and no value begins with it
         if not self.first:
             self.first, self.raw = number, line
         try:
-            text = line.decode("utf-8")
-            if number > 1 or not text.startswith("\ufeff"):
-                return text
+            return line.decode("utf-8")
         except UnicodeDecodeError:
             pass
         fault = encoding_fault(line, number)
