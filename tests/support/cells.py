@@ -102,6 +102,9 @@ def recipe_text(task: str, method: str, model_type: str, knobs: Mapping[str, Any
         plain["training"]["learning_rate"] = 1e-3
     if task == "question-answering":
         plain["task"]["doc_stride"] = 8
+    if method == "prefix" and model_type in TYPES["encoder-decoder"]:
+        # a random model has learnt nothing that a prefix could call up: 20 steps must be long ones
+        plain["training"]["learning_rate"] = 0.2
     for section, values in knobs.items():
         whole = isinstance(values, Mapping)
         plain[section] = {**plain.get(section, {}), **values} if whole else values
