@@ -68,11 +68,12 @@ def _entry(
 ) -> tuple[str, int, str]:
     if member.issym():
         return "link", 0o777, member.linkname
+    mode = member.mode & 0o7777  # docker writes the file's type into it too
     if member.isdir():
-        return "folder", member.mode, ""
+        return "folder", mode, ""
     if member.islnk():
         return tree[member.linkname]
     stream = archive.extractfile(member)
     assert stream is not None, member.name
     assert (member.uid, member.gid) == (0, 0), member.name
-    return "file", member.mode, sha256(stream.read())
+    return "file", mode, sha256(stream.read())
