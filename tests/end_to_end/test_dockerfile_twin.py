@@ -110,7 +110,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
         wheels=(*real, *(pin(path) for path in odd)),
         debs=known.debs,
         model=Model(
-            source="path:a $HOME \"b\"",
+            source='path:a $HOME "b"',
             files=(ModelFile(path="sub/weights", sha256=weights, size=100),),
         ),
         data=(),
@@ -215,7 +215,7 @@ def check_twin(
     ours = tree_of(image, store)
     assert len(ours) > 1000
     found = differences(ours, tree)
-    assert not found, '\n'.join(f'{path}: {pair}' for path, pair in found.items())
+    assert not found, "\n".join(f"{path}: {pair}" for path, pair in found.items())
     mine = json.loads(store.read(image.config.digest))
     for key in ("User", "WorkingDir", "Entrypoint", "Cmd", "Labels"):
         assert config["config"][key] == mine["config"][key], key
@@ -226,9 +226,7 @@ def check_twin(
 
 def test_without_a_network_it_gives_our_files(small: Small, daemon: str, tmp_path: Path) -> None:
     context = tmp_path / "docker"
-    write_twin(
-        small.image, small.lock, small.store, context, name="s", pip=small.pip, wheels=True
-    )
+    write_twin(small.image, small.lock, small.store, context, name="s", pip=small.pip, wheels=True)
     docker(daemon, "build", "--network", "none", "--quiet", "--tag", "plain", str(context))
     check_twin(daemon, "plain", tmp_path, small.image, small.lock, small.store)
     assert docker(daemon, "run", "--rm", "--network", "none", "plain") == "train\n"
@@ -241,9 +239,7 @@ def test_a_wheel_with_other_bytes_is_not_installed(
     small: Small, daemon: str, tmp_path: Path
 ) -> None:
     context = tmp_path / "docker"
-    write_twin(
-        small.image, small.lock, small.store, context, name="s", pip=small.pip, wheels=True
-    )
+    write_twin(small.image, small.lock, small.store, context, name="s", pip=small.pip, wheels=True)
     packaging = next((context / "wheels").glob("tqdm-*.whl"))
     data = packaging.read_bytes()
     packaging.unlink()
@@ -260,9 +256,7 @@ def test_an_index_and_another_base_leave_no_trace(
     _base_without_ours(small, base)
     docker(daemon, "import", str(base), "own-base")
     context, served = tmp_path / "docker", tmp_path / "served"
-    write_twin(
-        small.image, small.lock, small.store, context, name="s", pip=small.pip, wheels=False
-    )
+    write_twin(small.image, small.lock, small.store, context, name="s", pip=small.pip, wheels=False)
     served.mkdir()
     for wheel in small.lock.wheels:
         (served / wheel.file).write_bytes(small.store.read(wheel.sha256))

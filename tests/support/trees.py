@@ -63,9 +63,7 @@ def _below(tree: Tree, folder: str) -> Iterator[str]:
     return (path for path in list(tree) if path.startswith(f"{folder}/"))
 
 
-def _entry(
-    tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo
-) -> tuple[str, int, str]:
+def _entry(tree: Tree, archive: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, int, str]:
     if member.issym():
         return "link", 0o777, member.linkname
     mode = member.mode & 0o7777  # docker writes the file's type into it too

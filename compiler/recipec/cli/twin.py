@@ -8,14 +8,14 @@ from recipec.cli.state import Built
 from recipec.errors import EnvironmentLacks
 from recipec.filelocks import hold, use_of
 from recipec.progress import Progress
-from recipec.store import Store
+from recipec.store import Store, sha256
 
 FOLDER = "docker"
 """Below build/NAME/."""
 
 
 def write_dockerfile(built: Built, *, wheels: bool, store: Store, progress: Progress) -> Path:
-    """Write build/NAME/docker/ anew; its path.
+    """Write build/NAME/docker/ anew; its path. Of two at a time, the second waits.
 
     Raises EnvironmentLacks when a blob or pip's wheel cannot be had, or the disk refuses.
     """
@@ -30,7 +30,8 @@ def write_dockerfile(built: Built, *, wheels: bool, store: Store, progress: Prog
         raise EnvironmentLacks(
             f"{project.shown(project.lock)} is gone", hint="run `recipec build` again"
         )
-    with hold(use_of(store), shared=True):
+    own = store.root / "locks" / f"{sha256(str(folder).encode())[7:31]}.lock"
+    with hold(use_of(store), shared=True), hold(own):
         pip = fetch_installer(
             installer(),
             platform=lock.platform,
@@ -38,7 +39,5 @@ def write_dockerfile(built: Built, *, wheels: bool, store: Store, progress: Prog
             store=store,
             progress=progress,
         )
-        write_twin(
-            built.image, lock, store, folder, name=built.name, pip=pip, wheels=wheels
-        )
+        write_twin(built.image, lock, store, folder, name=built.name, pip=pip, wheels=wheels)
     return folder

@@ -35,7 +35,8 @@ def write_twin(
 ) -> None:
     """Make `folder` the context of the image's twin; with `wheels` every wheel lies in it.
 
-    Raises EnvironmentLacks when a blob has left the store or the disk refuses.
+    The caller sees to it that nobody else writes there meanwhile. Raises EnvironmentLacks when a
+    blob has left the store or the disk refuses.
     """
     layers = {layer.kind: layer for layer in image.layers if layer.kind in (*COPIED, "base")}
     texts = dockerfile_bundle(
@@ -52,6 +53,8 @@ def write_twin(
     if wheels:
         blobs |= {f"wheels/{wheel.file}": wheel.sha256 for wheel in lock.wheels}
     parent = make_folder(folder.parent)
+    for left in parent.glob(f".{folder.name}-*"):  # by a build that was killed
+        shutil.rmtree(left, ignore_errors=True)
     beside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}-"))
     try:
         _write_texts(beside, texts)

@@ -1,4 +1,4 @@
-"""The texts of a Dockerfile: one form for one image, nothing in them that could be read otherwise."""
+"""The texts of a Dockerfile: what the image says, and nothing that could be read otherwise."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from recipec.pins.lockfile import Lock, Model, Wheel
 from recipec.store import sha256
 
 PIP = Wheel(name="pip", version="1", file="pip-1-py3-none-any.whl", sha256=sha256(b"p"), size=1)
-TORCH = Wheel(
-    name="torch", version="2.13.0+cpu", file="torch.whl", sha256=sha256(b"torch"), size=5
-)
+TORCH = Wheel(name="torch", version="2.13.0+cpu", file="torch.whl", sha256=sha256(b"torch"), size=5)
 LOCK = Lock(
     recipe="small",
     recipe_digest=sha256(b""),

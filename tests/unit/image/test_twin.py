@@ -47,17 +47,15 @@ def image_of(store: Store) -> Image:
         "architecture": "amd64",
         "os": "linux",
         "config": {
-            **dict(User="65532:65532", WorkingDir="/out", Entrypoint=["/x"], Cmd=["train"]),
-            **dict(Env=["A=b"], Labels={"title": "t"}),
+            **{"User": "65532:65532", "WorkingDir": "/out", "Env": ["A=b"]},
+            **{"Entrypoint": ["/x"], "Cmd": ["train"], "Labels": {"title": "t"}},
         },
     }
     about = canonical(plain)
     config = type(image.config)(
         media_type=image.config.media_type, digest=store.add_bytes(about), size=len(about)
     )
-    return Image(
-        manifest=image.manifest, schema2=image.schema2, config=config, layers=image.layers
-    )
+    return Image(manifest=image.manifest, schema2=image.schema2, config=config, layers=image.layers)
 
 
 def lock_of(*wheels: Wheel) -> Lock:
@@ -126,6 +124,7 @@ def test_it_is_written_anew(tmp_path: Path) -> None:
     image, one, pip = image_of(store), wheel(store, "one"), wheel(store, "pip")
     write_twin(image, lock_of(one), store, folder, name="t", pip=pip, wheels=True)
     (folder / "model" / "stale").write_text("of an earlier model")
+    (tmp_path / ".docker-killed" / "old").mkdir(parents=True)
     write_twin(image, lock_of(one), store, folder, name="t", pip=pip, wheels=False)
     assert sorted(path.name for path in (folder / "model").iterdir()) == ["sub", "weights"]
     assert sorted(path.name for path in (folder / "wheels").iterdir()) == ["README"]
