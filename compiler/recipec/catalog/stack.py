@@ -23,6 +23,17 @@ class TokenizerNeed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Installer:
+    """The wheel of the installer of wheels: `sha256` with its prefix, `size` in bytes."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stack:
     """Versions by package name; `*` leaves the version to the resolver."""
 
@@ -69,6 +80,11 @@ def load() -> Stack:
             for row in table["tokenizers"].values()
         ),
     )
+
+
+def installer() -> Installer:
+    """What a Dockerfile installs wheels with."""
+    return Installer(**read_table("stack.toml")["installer"])
 
 
 def normalized(name: str) -> str:

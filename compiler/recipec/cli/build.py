@@ -11,7 +11,8 @@ from recipec.cli.console import print_json, quiet_or_bars, say, size
 from recipec.cli.members import members
 from recipec.cli.project import find_project
 from recipec.cli.state import Built
-from recipec.errors import OK
+from recipec.cli.twin import write_dockerfile
+from recipec.errors import OK, UsageError
 from recipec.store import Store
 
 
@@ -22,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--locked", action="store_true", help="refuse to change a lock; another image is an error"
     )
+    parser.add_argument(
+        "--dockerfile",
+        action="store_true",
+        help="also write build/NAME/docker/, from which BuildKit makes an image of the same files",
+    )
+    parser.add_argument(
+        "--wheels", action="store_true", help="with --dockerfile: put the wheels into that folder"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,6 +38,11 @@ def run(options: argparse.Namespace) -> int:
 
     Raises RecipecError at the first that fails; the others stay built.
     """
+    if options.wheels and not options.dockerfile:
+        raise UsageError(
+            "--wheels says what --dockerfile writes, and that is not given",
+            hint="add --dockerfile, or remove --wheels",
+        )
     store = Store()
     plain: list[dict[str, Any]] = []
     projects = [find_project(path, options.output) for path in options.recipes]
@@ -43,11 +57,20 @@ def run(options: argparse.Namespace) -> int:
                 locked=options.locked,
                 jobs=options.jobs,
             )
+            contexts = [
+                write_dockerfile(one, wheels=options.wheels, store=store, progress=bars)
+                for one in built
+                if options.dockerfile
+            ]
             rows = [one.to_plain() for one in built]
+            for row, context in zip(rows, contexts, strict=False):
+                row["dockerfile"] = project.shown(context / "Dockerfile")
             in_all = {"recipe": project.shown(project.recipe), "members": rows}
             plain.append(rows[0] if several == (project,) else in_all)
             for one in built if not options.json else ():
                 _tell(one)
+            for context in contexts if not options.json else ():
+                say(f"  twin    {project.shown(context / 'Dockerfile')}")
     if options.json:
         print_json(plain[0] if len(plain) == 1 else {"builds": plain})
     return OK

@@ -32,9 +32,9 @@ def emit_bundle(settings: Settings, lock: Lock) -> Bundle:
     """The scripts, run.json and model card of a recipe: the same bytes for the same arguments."""
     context = _context(settings)
     files = {
-        name: _render(f"{name}.j2", context).encode("ascii") for name in ("train.py", "evaluate.py")
+        name: render(f"{name}.j2", context).encode("ascii") for name in ("train.py", "evaluate.py")
     }
-    card = front_matter(settings) + _render("card.md.j2", context)
+    card = front_matter(settings) + render("card.md.j2", context)
     files["README.md"] = card.encode("utf-8")
     files["run.json"] = run_json(settings, lock, files)
     return Bundle.of(files)
@@ -57,7 +57,8 @@ def _context(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _render(template: str, context: dict[str, Any]) -> str:
+def render(template: str, context: dict[str, Any]) -> str:
+    """A template with these words; a word that it lacks is an error."""
     return _environment().get_template(template).render(context)
 
 

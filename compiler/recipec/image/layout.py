@@ -91,14 +91,15 @@ def _place(source: Path, target: Path) -> None:
     os.close(handle)
     beside = Path(name)
     try:
-        _link_or_copy(source, beside)
+        link_or_copy(source, beside)
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.unlink()
+def link_or_copy(source: Path, target: Path) -> None:
+    """Another name of a blob of the store, or a copy where the file system has no such links."""
+    target.unlink(missing_ok=True)
     try:
         target.hardlink_to(source)
     except OSError:
