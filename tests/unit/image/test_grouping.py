@@ -22,8 +22,8 @@ BUDGET = 64
 def specs_of(lock: Lock, wheels: Sequence[Wheel]) -> dict[str, Spec]:
     """The layers of the wheels alone, by key."""
     lock = replace(lock, wheels=tuple(wheels))
-    digests = [pin.sha256 for pin in (*lock.debs, *lock.wheels)]
-    digests += [pin.sha256 for pin in (*lock.model.files, *lock.data)]
+    digests = {deb.sha256 for deb in lock.debs} | {wheel.sha256 for wheel in lock.wheels}
+    digests |= {file.sha256 for file in lock.model.files} | {data.sha256 for data in lock.data}
     sources = dict.fromkeys(digests, Path("nowhere"))
     specs = layer_specs(lock, recipe=Bundle.of({}), runtime=Bundle.of({}), sources=sources)
     return {spec.key: spec for spec in specs if spec.kind in ("wheel", "wheels")}
