@@ -62,6 +62,7 @@ def _length_code(length: int) -> Code:
     return code | (rest & ((1 << extra) - 1)) << count, count + extra
 
 
+@lru_cache(maxsize=4096)
 def distance_code(distance: int) -> Code:
     """Symbol and extra bits of a match distance, 1 to 32768."""
     rest = distance - 1
@@ -200,33 +201,40 @@ def _whole_runs(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _put_matches(bits: _Bits, data: bytes) -> None:
     """Write data with repeats replaced: greedy LZ77, one place known of every four bytes."""
-    last: dict[bytes, int] = {}
+    before = _places_before(data)
     here = done = 0
-    end = len(data)
-    while here + _KEY <= end:
-        key = data[here : here + _KEY]
-        there = last.get(key)
-        last[key] = here
-        if there is None or here - there > _WINDOW:
+    while here < len(before):
+        there = before[here]
+        if there < here - _WINDOW:
             here += 1
             continue
-        length = _common(data, there, here, min(_LONGEST, end - here))
+        length = _common(data, there, here)
         bits.literals(data[done:here])
         bits.put(*_LENGTHS[length])
         bits.put(*distance_code(here - there))
-        for inside in range(here + 1, min(here + length, end - _KEY + 1)):
-            last[data[inside : inside + _KEY]] = inside
         here += length
         done = here
     bits.literals(data[done:])
 
 
-def _common(data: bytes, there: int, here: int, limit: int) -> int:
-    """How many bytes at two places are equal; the first four are known to be."""
-    length = _KEY
-    while length < limit and data[there + length] == data[here + length]:
-        length += 1
-    return length
+def _places_before(data: bytes) -> list[int]:
+    """For every place, the last one before it with the same four bytes; far away if none has."""
+    last: dict[bytes, int] = {}
+    nowhere = -_WINDOW - 1
+    before = []
+    for here in range(len(data) - _KEY + 1):
+        key = data[here : here + _KEY]
+        before.append(last.get(key, nowhere))
+        last[key] = here
+    return before
+
+
+def _common(data: bytes, there: int, here: int) -> int:
+    """How many bytes at two places are equal, up to the longest match."""
+    second = data[here : here + _LONGEST]
+    first = data[there : there + len(second)]
+    differ = int.from_bytes(first, "little") ^ int.from_bytes(second, "little")
+    return (differ & -differ).bit_length() - 1 >> 3 if differ else len(second)
 
 
 def encode(data: bytes | Iterable[bytes], *, final: bool, match: bool = False) -> bytes:
