@@ -20,16 +20,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from recipec.errors import EnvironmentLacks, HashMismatch
 
 CHUNK = 1 << 20
 """Bytes read or hashed at a time."""
+
+_LARGE = 1 << 16
+"""Bytes that are worth a call to the hash and to the system."""
 
 SETTLED = 2_000_000_000
 """Nanoseconds after a change in which another one may leave a file's times as they are."""
@@ -162,13 +165,52 @@ class Store:
             yield Path(name)
 
 
+class Hashing:
+    """sha256 of bytes that come in many small pieces and some large ones.
+
+    Small ones wait for more, since each call to the hash, or to what `then` does with the same
+    bytes, has its price.
+    """
+
+    def __init__(self, then: Callable[[bytes], object] = lambda _: None) -> None:
+        self._hash = hashlib.sha256()
+        self._then = then
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def update(self, data: bytes) -> None:
+        """Take bytes."""
+        if len(data) >= _LARGE:
+            self.flush()
+            self._hash.update(data)
+            self._then(data)
+            return
+        self._held.append(data)
+        self._size += len(data)
+        if self._size >= _LARGE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what waits."""
+        if self._held:
+            data = b"".join(self._held)
+            self._held, self._size = [], 0
+            self._hash.update(data)
+            self._then(data)
+
+    def digest(self) -> str:
+        """The digest of everything taken so far."""
+        self.flush()
+        return "sha256:" + self._hash.hexdigest()
+
+
 class BlobWriter:
     """One blob on its way into the store; hashes what passes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._hash = hashlib.sha256()
-        self._file: BinaryIO | None = None
+        self._hash = Hashing(self._append)
+        self._file: int | None = None
         self._path: Path | None = None
         self.size = 0
 
@@ -181,30 +223,34 @@ class BlobWriter:
         except OSError as error:
             raise disk_error(error, folder) from error
         self._path = Path(name)
-        self._file = os.fdopen(handle, "wb", buffering=CHUNK)
+        self._file = handle
         return self
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
         """Append bytes. Raises EnvironmentLacks when the disk is full."""
-        assert self._file is not None
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise disk_error(error, self._store.root) from error
         self._hash.update(data)
         self.size += len(data)
+
+    def _append(self, data: bytes) -> None:
+        assert self._file is not None
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            raise disk_error(error, self._store.root) from error
 
     def commit(self, expected: str | None = None, *, what: str = "a blob") -> str:
         """Give the bytes their name. Raises HashMismatch if they are not `expected`."""
         assert self._file is not None
         assert self._path is not None
-        digest = "sha256:" + self._hash.hexdigest()
+        digest = self._hash.digest()
         if expected is not None and digest != expected:
             raise HashMismatch(what, expected=expected, found=digest)
         try:
-            self._file.flush()
-            os.fchmod(self._file.fileno(), 0o444)
-            self._file.close()
+            os.fchmod(self._file, 0o444)
+            handle, self._file = self._file, None
+            os.close(handle)
             target = self._store.path(digest)
             make_folder(target.parent)
             self._path.replace(target)
@@ -221,7 +267,7 @@ class BlobWriter:
     ) -> None:
         with suppress(OSError):
             if self._file is not None:
-                self._file.close()
+                os.close(self._file)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 

@@ -73,13 +73,18 @@ def make_deb(
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     path = folder / f"{package}_1.0_all.deb"
-    path.write_bytes(
-        b"!<arch>\n"
-        + _part("debian-binary", b"2.0\n")
-        + _part(f"control.tar{suffix}", compress[suffix](info.getvalue()))
-        + _part(f"data.tar{suffix}", compress[suffix](data))
-    )
+    parts = [
+        ("debian-binary", b"2.0\n"),
+        (f"control.tar{suffix}", compress[suffix](info.getvalue())),
+        (f"data.tar{suffix}", compress[suffix](data)),
+    ]
+    path.write_bytes(deb_of(parts))
     return path
+
+
+def deb_of(parts: Sequence[tuple[str, bytes]]) -> bytes:
+    """An ar archive of these members, whatever they are."""
+    return b"!<arch>\n" + b"".join(_part(name, data) for name, data in parts)
 
 
 def _part(name: str, data: bytes) -> bytes:

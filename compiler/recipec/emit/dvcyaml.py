@@ -7,6 +7,7 @@ stages differ, every other byte is kept, comments included. It knows nothing of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from recipec.emit.yamltext import flow, indented, line_end, quoted, split_lines, with_newline
@@ -251,8 +252,9 @@ def _into_flow(text: str, node: Any, name: str, stage: Stage) -> str:
     return f"{text[:at]}, {entry}{text[at:]}"
 
 
+@lru_cache(maxsize=2)
 def _compose(text: str, file: str) -> Any:
-    """The root node, or None for a file that says nothing."""
+    """The root node, or None for a file that says nothing; nobody changes it."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
     from ruamel.yaml.nodes import MappingNode

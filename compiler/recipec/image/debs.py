@@ -121,12 +121,33 @@ class _Slice:
         return data
 
 
+class _Limited:
+    """An inflated stream of at most `limit` bytes; tarfile reads long names as a whole."""
+
+    def __init__(self, stream: IO[bytes], limit: int, label: str) -> None:
+        self._stream = stream
+        self._left = limit
+        self._label = label
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _too_much(self._label)
+        return data
+
+
+def _too_much(label: str) -> UnsafeInput:
+    return UnsafeInput(f"{label}: it unpacks to more than a package can hold")
+
+
 @contextmanager
 def _tar(stream: BinaryIO, part: _Part, label: str) -> Iterator[tarfile.TarFile]:
     """The tar archive in a part; whatever breaks while it is read is UnsafeInput."""
     raw = cast("BinaryIO", _Slice(stream, part))
     try:
-        inflated = _inflated(raw, part.name, label)
+        limit = part.size * MAX_RATIO + 2 * MAX_SLACK
+        inflated = cast("BinaryIO", _Limited(_inflated(raw, part.name, label), limit, label))
         with tarfile.open(fileobj=inflated, mode="r|", bufsize=CHUNK) as archive:
             yield archive
     except (tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
@@ -174,14 +195,13 @@ def _entries(archive: tarfile.TarFile, label: str, spool: BinaryIO, limit: int) 
         name = info.name.removeprefix("./").removesuffix("/")
         if name in ("", "."):
             continue
-        entry = _entry(archive, info, safe(name, label), label, spool)
         limit -= info.size
-        if limit < 0 or count > MAX_MEMBERS:
-            raise UnsafeInput(f"{label}: it unpacks to more than a package can hold")
+        if info.size < 0 or limit < 0 or count > MAX_MEMBERS:
+            raise _too_much(label)
         if name in seen:
             raise UnsafeInput(f"{label}: member {name!r} is there twice")
         seen.add(name)
-        yield entry
+        yield _entry(archive, info, safe(name, label), label, spool)
 
 
 def _entry(

@@ -5,13 +5,16 @@ Compressor libraries may change their bytes with any release; these few lines ca
 for what no wheel has compressed already: tar headers, and small text.
 
 Two speeds. `encode` finds runs of NUL and of the digit 0 only, by one regular expression: tar
-headers and their padding are little else, and a header costs microseconds. With `match=True` it
-also looks for repeats in the last 32 KiB (LZ77): right for text of some tens of kilobytes.
+headers and their padding are little else. It takes its data in pieces and remembers the code of
+each, because the same few fields fill nearly every header: one costs microseconds. With
+`match=True` it also looks for repeats in the last 32 KiB (LZ77): right for text of some tens of
+kilobytes. How the data was cut into pieces never shows in the bytes.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 Code = tuple[int, int]
@@ -23,6 +26,10 @@ _LONGEST = 258
 _KEY = 4
 """Shortest repeat looked for; three bytes seldom beat the literals that they replace."""
 _STORED_MAX = 65535
+_SPILL = 256
+"""Whole bytes held as one integer before they are written out; shifting more costs more."""
+_REMEMBERED = 512
+"""Bytes of a piece from which on its code is not remembered: it is content, not a field."""
 
 
 def _reverse(value: int, count: int) -> int:
@@ -55,6 +62,7 @@ def _length_code(length: int) -> Code:
     return code | (rest & ((1 << extra) - 1)) << count, count + extra
 
 
+@lru_cache(maxsize=4096)
 def distance_code(distance: int) -> Code:
     """Symbol and extra bits of a match distance, 1 to 32768."""
     rest = distance - 1
@@ -65,6 +73,9 @@ def distance_code(distance: int) -> Code:
     return _reverse(symbol, 5) | (rest & ((1 << extra) - 1)) << 5, 5 + extra
 
 
+_END = _symbol_code(256)
+_END_OPEN = _END[0], _END[1] + 3
+"""The end of a block; and with the three zero bits of an empty stored block after it."""
 _LITERALS = tuple(_literal_code(byte) for byte in range(256))
 _LENGTHS = ((0, 0),) * 3 + tuple(_length_code(length) for length in range(3, _LONGEST + 1))
 _EIGHT_BITS = bytes(code if count == 8 else 0 for code, count in _LITERALS)
@@ -83,7 +94,7 @@ class _Bits:
         self._held |= value << self._count
         self._count += count
         whole = self._count >> 3
-        if whole > 15:
+        if whole > _SPILL:
             self._spill(whole)
 
     def literals(self, data: bytes) -> None:
@@ -96,6 +107,11 @@ class _Bits:
         for byte in data:
             code, count = _LITERALS[byte]
             self.put(code, count)
+
+    def code(self) -> Code:
+        """Everything written, as one code."""
+        written = int.from_bytes(self._out, "little")
+        return written | self._held << 8 * len(self._out), 8 * len(self._out) + self._count
 
     def _spill(self, whole: int) -> None:
         low = self._held & ((1 << 8 * whole) - 1)
@@ -139,50 +155,102 @@ def _put_runs(bits: _Bits, data: bytes) -> None:
     bits.literals(data[done:])
 
 
+def _code(piece: bytes) -> Code:
+    """The whole code of a short piece, runs shortened."""
+    if piece.isascii() and b"\0\0\0\0" not in piece and b"0000" not in piece:
+        return int.from_bytes(piece.translate(_EIGHT_BITS), "little"), 8 * len(piece)
+    bits = _Bits(0, 0)
+    _put_runs(bits, piece)
+    return bits.code()
+
+
+_field_code = lru_cache(maxsize=4096)(_code)
+
+
+def _put_fields(bits: _Bits, pieces: Iterable[bytes]) -> None:
+    """Write pieces, runs shortened; the codes of short ones are gathered in one integer."""
+    held = count = 0
+    for piece in _whole_runs(pieces):
+        if len(piece) < _REMEMBERED:
+            # Names are seldom seen twice; numbers and blanks are.
+            known = piece[0] == 0 or len(piece) < 12
+            code, size = _field_code(piece) if known else _code(piece)
+            held |= code << count
+            count += size
+        if count > _SPILL * 8 or len(piece) >= _REMEMBERED:
+            bits.put(held, count)
+            held = count = 0
+        if len(piece) >= _REMEMBERED:
+            _put_runs(bits, piece)
+    bits.put(held, count)
+
+
+def _whole_runs(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, so cut that no run of NUL or of the digit 0 goes on in the next piece."""
+    held = b""
+    for piece in pieces:
+        if held and piece and held[-1] == piece[0] and piece[0] in b"\x000":
+            held += piece
+        elif piece:
+            if held:
+                yield held
+            held = piece
+    if held:
+        yield held
+
+
 def _put_matches(bits: _Bits, data: bytes) -> None:
     """Write data with repeats replaced: greedy LZ77, one place known of every four bytes."""
-    last: dict[bytes, int] = {}
+    before = _places_before(data)
     here = done = 0
-    end = len(data)
-    while here + _KEY <= end:
-        key = data[here : here + _KEY]
-        there = last.get(key)
-        last[key] = here
-        if there is None or here - there > _WINDOW:
+    while here < len(before):
+        there = before[here]
+        if there < here - _WINDOW:
             here += 1
             continue
-        length = _common(data, there, here, min(_LONGEST, end - here))
+        length = _common(data, there, here)
         bits.literals(data[done:here])
         bits.put(*_LENGTHS[length])
         bits.put(*distance_code(here - there))
-        for inside in range(here + 1, min(here + length, end - _KEY + 1)):
-            last[data[inside : inside + _KEY]] = inside
         here += length
         done = here
     bits.literals(data[done:])
 
 
-def _common(data: bytes, there: int, here: int, limit: int) -> int:
-    """How many bytes at two places are equal; the first four are known to be."""
-    length = _KEY
-    while length < limit and data[there + length] == data[here + length]:
-        length += 1
-    return length
+def _places_before(data: bytes) -> list[int]:
+    """For every place, the last one before it with the same four bytes; far away if none has."""
+    last: dict[bytes, int] = {}
+    nowhere = -_WINDOW - 1
+    before = []
+    for here in range(len(data) - _KEY + 1):
+        key = data[here : here + _KEY]
+        before.append(last.get(key, nowhere))
+        last[key] = here
+    return before
 
 
-def encode(data: bytes, *, final: bool, match: bool = False) -> bytes:
-    """Deflate blocks that inflate to `data` and end on a whole byte.
+def _common(data: bytes, there: int, here: int) -> int:
+    """How many bytes at two places are equal, up to the longest match."""
+    second = data[here : here + _LONGEST]
+    first = data[there : there + len(second)]
+    differ = int.from_bytes(first, "little") ^ int.from_bytes(second, "little")
+    return (differ & -differ).bit_length() - 1 >> 3 if differ else len(second)
+
+
+def encode(data: bytes | Iterable[bytes], *, final: bool, match: bool = False) -> bytes:
+    """Deflate blocks that inflate to `data`, which may come in pieces, and end on a whole byte.
 
     With `final` the stream ends here; without it any other deflate stream may follow.
     """
+    pieces = (data,) if isinstance(data, bytes) else data
     bits = _Bits(0b011 if final else 0b010, 3)
-    (_put_matches if match else _put_runs)(bits, data)
-    bits.put(*_symbol_code(256))
-    if final:
-        return bytes(bits.aligned())
+    if match:
+        _put_matches(bits, b"".join(pieces))
+    else:
+        _put_fields(bits, pieces)
     # An empty stored block is the only way to reach a byte boundary inside a stream.
-    bits.put(0b000, 3)
-    return bytes(bits.aligned() + b"\x00\x00\xff\xff")
+    bits.put(*(_END if final else _END_OPEN))
+    return bytes(bits.aligned()) + (b"" if final else b"\x00\x00\xff\xff")
 
 
 def stored(data: bytes | memoryview, *, final: bool) -> bytes:

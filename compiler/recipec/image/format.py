@@ -23,7 +23,10 @@ MAX_WHEEL_LAYERS = 48
 """Own layers at most: container engines stop at 125 layers in all, some tools sooner."""
 
 CHUNK = 1 << 20
-"""Bytes read, inflated or hashed at a time."""
+"""Bytes of a file that become stored blocks at a time: part of the format."""
+DEFLATED_CHUNK, INFLATED = 1 << 16, 1 << 18
+"""Bytes of a deflate stream read, and of its contents inflated, at a time: what a processor's own
+cache holds, so that bytes are read, inflated and hashed while they are there. Not of the format."""
 
 MAX_RATIO = 64
 """How many times its own size an archive may unpack to, beyond MAX_SLACK bytes."""

@@ -11,17 +11,16 @@ wheel's directory says: a stream that does not is refused, and nothing of the la
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import NamedTuple, cast
 
 from isal import isal_zlib
 
 from recipec.errors import UnsafeInput
 from recipec.image import tarball
 from recipec.image.deflate import encode, stored
-from recipec.image.format import CHUNK
-from recipec.store import BlobWriter
+from recipec.image.format import INFLATED
+from recipec.store import BlobWriter, Hashing
 
 _GZIP = bytes.fromhex("1f8b08000000000000ff")
 """Deflate, no flags, no time, unknown system."""
@@ -42,8 +41,9 @@ class LayerWriter:
         self._blob = blob
         self._match = match
         self._watch = watch
-        self._tar = hashlib.sha256()
-        self._pending = bytearray()
+        self._tar = Hashing()
+        self._pending: list[bytes] = []
+        self._waiting = 0
         self._folders: set[str] = set()
 
     def folder(self, path: str, mode: int = 0o755) -> None:
@@ -67,8 +67,9 @@ class LayerWriter:
         """A file of which all bytes are at hand; compressed by our own encoder."""
         self._parents(path)
         self._head(path, tarball.REGULAR, mode, size=len(data))
-        self._pending += data + tarball.padding(len(data))
-        if len(self._pending) > _PENDING_MAX:
+        self._pending += (data, tarball.padding(len(data)))
+        self._waiting += len(data)
+        if self._waiting > _PENDING_MAX:
             self._flush()
 
     def stream(
@@ -83,7 +84,7 @@ class LayerWriter:
         """A file as stored blocks. Raises UnsafeInput if its size or a given CRC is a lie."""
         self._parents(path)
         self._head(path, tarball.REGULAR, mode, size=size)
-        running, before = self._begin()
+        before = self._begin()
         total = check = 0
         for chunk in chunks:
             total += len(chunk)
@@ -91,15 +92,14 @@ class LayerWriter:
                 break
             self._blob.write(stored(chunk, final=False))
             self._tar.update(chunk)
-            running = isal_zlib.crc32(chunk, running)
             check = isal_zlib.crc32(chunk, check)
             self._watch(len(chunk))
         if total != size:
             raise UnsafeInput(f"{path}: it is not {size} bytes long, as was declared")
         if crc is not None and check != crc:
             raise UnsafeInput(f"{path}: its CRC is {check:08x}, not the {crc:08x} declared")
-        self._blob.write(stored(b"", final=True) + _trailer(running, before + size))
-        self._pending += tarball.padding(size)
+        self._blob.write(stored(b"", final=True) + before.with_file(check, size))
+        self._pending.append(tarball.padding(size))
 
     def splice(
         self,
@@ -118,23 +118,22 @@ class LayerWriter:
         self._parents(path)
         whole = size + len(tail)
         self._head(path, tarball.REGULAR, mode, size=whole)
-        running, before = self._begin()
+        before = self._begin()
         check = _Inflater(path, size)
         for chunk in chunks:
             for data in check.feed(chunk):
                 self._tar.update(data)
-                running = isal_zlib.crc32(data, running)
             self._blob.write(chunk)
             self._watch(len(chunk))
         check.finish(crc)
-        self._blob.write(_trailer(running, before + size))
-        self._pending += tail + tarball.padding(whole)
+        self._blob.write(before.with_file(crc, size))
+        self._pending += (tail, tarball.padding(whole))
 
     def close(self) -> str:
         """End the archive; the diff_id. The caller commits the blob."""
-        self._pending += tarball.END
+        self._pending.append(tarball.END)
         self._flush()
-        return "sha256:" + self._tar.hexdigest()
+        return self._tar.digest()
 
     def _parents(self, path: str) -> None:
         """Every layer states the folders above its files, always with the same metadata."""
@@ -143,27 +142,41 @@ class LayerWriter:
             self.folder(parent)
 
     def _head(self, path: str, kind: bytes, mode: int, size: int = 0, target: str = "") -> None:
-        self._pending += tarball.header(path, kind=kind, mode=mode, size=size, target=target)
+        self._pending += tarball.fields(path, kind=kind, mode=mode, size=size, target=target)
 
-    def _begin(self) -> tuple[int, int]:
-        """Open a gzip member with what is pending; CRC and length of its contents so far."""
-        data = bytes(self._pending)
-        self._pending.clear()
+    def _taken(self) -> tuple[list[bytes], _Part]:
+        """What is pending, in pieces, now part of the tar; and its CRC and length."""
+        pieces, self._pending, self._waiting = self._pending, [], 0
+        data = b"".join(pieces)
         self._tar.update(data)
-        self._blob.write(_GZIP + encode(data, final=False, match=self._match))
-        return isal_zlib.crc32(data), len(data)
+        return pieces, _Part(isal_zlib.crc32(data), len(data))
+
+    def _begin(self) -> _Part:
+        """Open a gzip member with what is pending."""
+        pieces, before = self._taken()
+        self._blob.write(_GZIP + encode(pieces, final=False, match=self._match))
+        return before
 
     def _flush(self) -> None:
         """Write what is pending as a gzip member of its own."""
-        data = bytes(self._pending)
-        self._pending.clear()
-        self._tar.update(data)
-        body = encode(data, final=True, match=self._match)
-        self._blob.write(_GZIP + body + _trailer(isal_zlib.crc32(data), len(data)))
+        pieces, whole = self._taken()
+        self._blob.write(_GZIP + encode(pieces, final=True, match=self._match) + whole.trailer())
 
 
-def _trailer(crc: int, size: int) -> bytes:
-    return crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+class _Part(NamedTuple):
+    """CRC and length of the first part of a gzip member's contents."""
+
+    crc: int
+    size: int
+
+    def trailer(self) -> bytes:
+        """The end of a member that holds this and no more."""
+        return self.crc.to_bytes(4, "little") + (self.size & 0xFFFFFFFF).to_bytes(4, "little")
+
+    def with_file(self, crc: int, size: int) -> bytes:
+        """The end of a member in which a file of this CRC and size follows."""
+        both = isal_zlib.crc32_combine(self.crc, crc, size)
+        return _Part(both, self.size + size).trailer()
 
 
 class _Inflater:
@@ -177,7 +190,7 @@ class _Inflater:
         self._inflate = isal_zlib.decompressobj(-15)
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
-        """What `chunk` adds, at most CHUNK bytes at a time."""
+        """What `chunk` adds, at most INFLATED bytes at a time."""
         if self._inflate.eof:
             raise self._lie("bytes follow the end of its deflate stream")
         while True:
@@ -186,12 +199,12 @@ class _Inflater:
                 yield data
             chunk = self._inflate.unconsumed_tail
             # A full answer may leave more output waiting although all input is taken.
-            if self._inflate.eof or (not chunk and len(data) < CHUNK):
+            if self._inflate.eof or (not chunk and len(data) < INFLATED):
                 return
 
     def _step(self, chunk: bytes) -> bytes:
         try:
-            data: bytes = self._inflate.decompress(chunk, CHUNK)
+            data: bytes = self._inflate.decompress(chunk, INFLATED)
         except _Broken as error:
             raise self._lie("its deflate stream is broken") from error
         self._total += len(data)

@@ -2,7 +2,10 @@
 
 In: an open wheel, its RECORD, and where its files went. Out: RECORD as one more placed file. Where
 the wheel's own rows say exactly what is installed, its bytes are kept, still deflated, and rows for
-what the installer wrote follow them; otherwise RECORD is written anew, sorted. It writes nothing.
+what the installer wrote follow them; otherwise RECORD is written anew, sorted. A row that names
+what is not installed, names it twice or tells another size never gets into an image; a false hash
+beside a true size does, since nobody asks RECORD which bytes a wheel has: the lock says that. It
+writes nothing.
 """
 
 from __future__ import annotations
@@ -52,31 +55,36 @@ def installed_record(
 
 
 def _rows(wheel: ZipFile, text: bytes) -> dict[str, Row]:
-    """RECORD's rows by path."""
+    """RECORD's rows by path; none at all if one is there twice or is no row."""
     try:
         found = [row for row in csv.reader(io.StringIO(text.decode("utf-8"), newline="")) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UnsafeInput(f"{wheel.label}: its RECORD cannot be read") from error
-    return {row[0]: (row[0], row[1], row[2]) for row in found if len(row) == 3}
+    rows = {row[0]: (row[0], row[1], row[2]) for row in found if len(row) == 3}
+    return rows if len(rows) == len(found) else {}
 
 
 def _fits(rows: dict[str, Row], record: Member, placed: Iterable[Placed], site: str) -> bool:
-    """Whether the wheel's rows name the copied files at their places, each with a hash."""
-    copied = {entry.member.name: entry.path for entry in placed if entry.member is not None}
-    return rows.keys() == copied.keys() | {record.name} and all(
-        path == f"{site}/{name}" and rows[name][1] and rows[name][2]
-        for name, path in copied.items()
+    """Whether the rows name the copied files at their places, each with its size and a hash."""
+    copied = [(entry.member, entry.path) for entry in placed if entry.member is not None]
+    names = {member.name for member, _ in copied}
+    return rows.keys() == names | {record.name} and all(
+        path == f"{site}/{member.name}" and _told(rows, member) for member, path in copied
     )
+
+
+def _told(rows: dict[str, Row], member: Member) -> str:
+    """The hash that RECORD has for a member, if the size beside it is true."""
+    _, digest, size = rows.get(member.name, ("", "", ""))
+    return digest if size == str(member.size) else ""
 
 
 def _row(wheel: ZipFile, entry: Placed, rows: dict[str, Row], site: str) -> Row:
     path = posixpath.relpath(entry.path, site)
     if entry.member is None:
         return path, _encoded(hashlib.sha256(entry.data)), str(len(entry.data))
-    known = rows.get(entry.member.name)
-    if known and known[1]:
-        return path, known[1], str(entry.member.size)
-    return path, _encoded(member_hash(wheel, entry.member)), str(entry.member.size)
+    digest = _told(rows, entry.member) or _encoded(member_hash(wheel, entry.member))
+    return path, digest, str(entry.member.size)
 
 
 def member_hash(wheel: ZipFile, member: Member) -> hashlib._Hash:

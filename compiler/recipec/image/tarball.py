@@ -27,6 +27,13 @@ def padding(size: int) -> bytes:
 
 def header(path: str, *, kind: bytes, mode: int, size: int = 0, target: str = "") -> bytes:
     """The header blocks of one entry; `target` is where a link points to."""
+    return b"".join(fields(path, kind=kind, mode=mode, size=size, target=target))
+
+
+def fields(
+    path: str, *, kind: bytes, mode: int, size: int = 0, target: str = ""
+) -> tuple[bytes, ...]:
+    """The header blocks of one entry, cut into fields of which most are like other entries'."""
     extended: list[tuple[str, str]] = []
     prefix, name = _split(path.encode("utf-8"))
     if prefix is None:
@@ -41,7 +48,7 @@ def header(path: str, *, kind: bytes, mode: int, size: int = 0, target: str = ""
         extended.append(("size", str(size)))
         shown = 0
     blocks = _ustar(prefix, name, kind, mode, shown, link)
-    return _pax(extended) + blocks if extended else blocks
+    return (*_pax(extended), *blocks) if extended else blocks
 
 
 def _split(path: bytes) -> tuple[bytes | None, bytes]:
@@ -56,43 +63,51 @@ def _split(path: bytes) -> tuple[bytes | None, bytes]:
     return None, path[:_NAME]
 
 
-@lru_cache(maxsize=64)
-def _middle(mode: int) -> bytes:
-    """The mode, uid and gid fields."""
-    return b"%07o\0%07o\0%07o\0" % (mode, 0, 0)
+@lru_cache(maxsize=1024)
+def _owner(blank: int, mode: int) -> tuple[bytes, int]:
+    """The blank rest of the name, and the mode, uid and gid fields; their part of the sum."""
+    field = bytes(blank) + b"%07o\0%07o\0%07o\0" % (mode, 0, 0)
+    return field, sum(field)
 
 
-_TIME = b"%011o\0" % MTIME
-_TAIL = b"ustar\x0000" + bytes(64 + 16)
-"""Magic and version; no user, no group, no device numbers."""
-_BLANK_SUM = 8 * ord(" ") + sum(_TIME) + sum(_TAIL)
-_LAST = bytes(12)
-
-
-def _ustar(prefix: bytes, name: bytes, kind: bytes, mode: int, size: int, link: bytes) -> bytes:
-    middle = _middle(mode) + b"%011o\0" % size
-    total = _BLANK_SUM + sum(name) + sum(middle) + kind[0] + sum(link) + sum(prefix)
-    return b"".join(
+@lru_cache(maxsize=1024)
+def _rest(kind: bytes, link: bytes, prefix: bytes) -> tuple[bytes, int]:
+    """Everything after the checksum's digits: kind, link, magic and version, no user, no group,
+    no device numbers, prefix; its part of the sum, in which the checksum counts as blanks."""
+    field = b"".join(
         (
-            name.ljust(_NAME, b"\0"),
-            middle,
-            _TIME,
-            b"%06o\0 " % total,
+            b"\0 ",
             kind,
             link.ljust(_LINK, b"\0"),
-            _TAIL,
+            b"ustar\x0000",
+            bytes(64 + 16),
             prefix.ljust(_PREFIX, b"\0"),
-            _LAST,
+            bytes(12),
         )
     )
+    return field, sum(field) + 7 * ord(" ")
 
 
-def _pax(records: list[tuple[str, str]]) -> bytes:
+_TIME = b"\0%011o\0" % MTIME
+_TIME_SUM = sum(_TIME)
+
+
+def _ustar(
+    prefix: bytes, name: bytes, kind: bytes, mode: int, size: int, link: bytes
+) -> tuple[bytes, ...]:
+    owner, owner_sum = _owner(_NAME - len(name), mode)
+    digits = b"%o" % size
+    zeros = b"0" * (11 - len(digits))
+    rest, rest_sum = _rest(kind, link, prefix)
+    total = sum(name) + owner_sum + sum(zeros) + sum(digits) + _TIME_SUM + rest_sum
+    return name, owner, zeros, digits, _TIME, b"%06o" % total, rest
+
+
+def _pax(records: list[tuple[str, str]]) -> tuple[bytes, ...]:
     """A PAX extended header for the entry that follows."""
     body = b"".join(_record(key, value) for key, value in records)
-    return (
-        _ustar(b"", b"././@PaxHeader", _EXTENDED, 0o644, len(body), b"") + body + padding(len(body))
-    )
+    block = _ustar(b"", b"././@PaxHeader", _EXTENDED, 0o644, len(body), b"")
+    return (*block, body, padding(len(body)))
 
 
 def _record(key: str, value: str) -> bytes:

@@ -9,7 +9,8 @@ the store can be left behind, and only by a kill.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,10 +115,17 @@ class _Shared:
 
 
 def _shared() -> _Shared | None:
-    """None where the system has no shared semaphores, as in some containers."""
-    import multiprocessing
+    """None where the system has no shared semaphores, as in some containers.
 
-    context: BaseContext = multiprocessing.get_context("spawn")
+    Workers are forked where that is safe, which is on Linux and while this process has no other
+    thread: they begin at once, with everything imported. Elsewhere they are started anew.
+    """
+    import multiprocessing
+    import sys
+    import threading
+
+    forked = sys.platform == "linux" and threading.active_count() == 1
+    context: BaseContext = multiprocessing.get_context("fork" if forked else "spawn")
     try:
         return _Shared(context=context, stop=context.Event(), done=context.Value("Q", 0))
     except (OSError, ImportError):
@@ -137,8 +145,9 @@ def _run_parallel(
         initializer=_start_worker,
         initargs=(store.root, shared.stop, shared.done),
     ) as pool:
-        futures = [pool.submit(_work, task) for task in tasks]
         try:
+            with _deaf():
+                futures = [pool.submit(_work, task) for task in tasks]
             pending = set(futures)
             while pending:
                 finished, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
@@ -158,8 +167,22 @@ def _run_parallel(
             raise
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Hold Ctrl-C back while workers start: a forked one must not hear it before it ignores it."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _here: dict[str, Any] = {}
-"""What a worker was started with: store, stop, done."""
+"""What a worker was started with: store, stop, done; and the bytes that it has not told yet."""
+_TOLD = 1 << 20
+"""Bytes of progress that are told at a time."""
 
 
 def _start_worker(root: Any, stop: Any, done: Any) -> None:
@@ -168,7 +191,8 @@ def _start_worker(root: Any, stop: Any, done: Any) -> None:
     import threading
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _here.update(store=Store(root), stop=stop, done=done)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+    _here.update(store=Store(root), stop=stop, done=done, untold=0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -183,17 +207,25 @@ def _end_with_parent() -> None:
 
 
 def _watch(amount: int) -> None:
+    _here["untold"] += amount
+    if _here["untold"] >= _TOLD:
+        _tell()
+
+
+def _tell() -> None:
     if _here["stop"].is_set():
         raise Stopped
     with _here["done"].get_lock():
-        _here["done"].value += amount
+        _here["done"].value += _here["untold"]
+    _here["untold"] = 0
 
 
 def _work(task: Task) -> Failure | None:
     """Do a task; its error, in parts, because an exception's own pickle may lose its fields."""
     try:
-        _watch(0)
+        _tell()
         run_task(task, _here["store"], _watch)
+        _tell()
     except RecipecError as error:
         return type(error), dict(vars(error))
     return None

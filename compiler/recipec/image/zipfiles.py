@@ -19,7 +19,14 @@ from pathlib import Path
 from types import TracebackType
 
 from recipec.errors import UnsafeInput
-from recipec.image.format import CHUNK, MAX_MEMBERS, MAX_METADATA, MAX_RATIO, MAX_SLACK
+from recipec.image.format import (
+    CHUNK,
+    DEFLATED_CHUNK,
+    MAX_MEMBERS,
+    MAX_METADATA,
+    MAX_RATIO,
+    MAX_SLACK,
+)
 from recipec.image.names import safe
 
 STORED, DEFLATED = 0, 8
@@ -88,8 +95,9 @@ class ZipFile:
         if start + member.compressed > self._limits[member.offset]:
             raise self._wrong(member.name, "it overlaps with what follows it")
         left = member.compressed
+        amount = CHUNK if member.method == STORED else DEFLATED_CHUNK
         while left:
-            data = os.pread(self._handle, min(left, CHUNK), start)
+            data = os.pread(self._handle, min(left, amount), start)
             if not data:
                 raise self._wrong(member.name, "the file ends inside it")
             yield data

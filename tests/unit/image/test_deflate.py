@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 
 import pytest
@@ -28,6 +29,17 @@ def test_what_is_encoded_comes_back_from_zlib_and_isal(data: bytes, match: bool)
     packed = encode(data, final=True, match=match)
     assert zlib.decompress(packed, -15) == data
     assert isal_zlib.decompress(packed, -15) == data
+
+
+@given(lumpy, st.lists(st.integers(0, 2000), max_size=30), st.booleans(), st.booleans())
+def test_how_data_was_cut_never_shows(
+    data: bytes, cuts: list[int], final: bool, match: bool
+) -> None:
+    """Runs of NUL and 0 go over the cuts; pieces come in all sizes, none and long ones too."""
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(places)]
+    whole = encode(data, final=final, match=match)
+    assert encode(pieces, final=final, match=match) == whole
 
 
 @given(lumpy, lumpy, st.booleans())

@@ -126,7 +126,7 @@ def test_a_writer_that_is_left_leaves_nothing(store: Store) -> None:
 def test_a_writer_counts_and_commits_once_all_is_written(store: Store) -> None:
     with store.writer() as blob:
         blob.write(b"ab")
-        blob.write(memoryview(b"cd"))
+        blob.write(b"cd")
         assert list(store.digests()) == []
         digest = blob.commit(sha256(b"abcd"))
     assert blob.size == 4
