@@ -155,7 +155,10 @@ def _own(
         links["usr/lib/ssl/cert.pem"] = f"/{_BUNDLE}"
     if f"usr/bin/python{python}" in tree and "usr/bin/python3" not in tree:
         links["usr/bin/python3"] = f"python{python}"
-    links |= chosen_links(tree.keys())
+    chosen = chosen_links(tree.keys())
+    for path in chosen:
+        tree.pop(path, None)
+    links |= chosen
     entries = [_text(path, data, spool) for path, data in sorted(texts.items())]
     entries += [
         Entry(path=path, kind="symlink", mode=0o777, target=target)

@@ -51,7 +51,10 @@ def shell_folders(paths: Collection[str]) -> dict[str, int]:
 
 
 def chosen_links(paths: Collection[str]) -> dict[str, str]:
-    """Targets by path: of each alternative the first that is there, and /var's links into /run."""
+    """Targets by path: of each alternative the first that is there, and /var's links into /run.
+
+    These take the place of empty folders, as base-files' own script does it.
+    """
     links = {}
     for link, targets in alternatives().items():
         folder = posixpath.dirname(link)
@@ -61,6 +64,6 @@ def chosen_links(paths: Collection[str]) -> dict[str, str]:
     if _BASH in paths:
         wanted = {"var/run": "/run", "var/lock": "/run/lock"}
         for path, target in wanted.items():
-            if not any(f"{other}/".startswith(f"{path}/") for other in paths):
+            if not any(other.startswith(f"{path}/") for other in paths):
                 links[path] = target
     return links
