@@ -1,0 +1,145 @@
+"""Bases and package sets of the real Debian archives: resolved, made, and run in engines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recipec.engines.job import Job, Mount
+from recipec.image.image import Layer
+from recipec.pins.lockfile import Deb
+from recipec.store import Store
+from tests.support.bases import base_layer, root_image, upstream
+from tests.support.daemons import podman_storage
+from tests.support.run_job import make_engine
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+PYTHON = (
+    "import bz2, ctypes, curses, lzma, readline, sqlite3, ssl, sys, uuid, zoneinfo\n"
+    "assert len(ssl.create_default_context().get_ca_certs()) > 100\n"
+    "zoneinfo.ZoneInfo('Europe/Vienna')\n"
+    "print('python', '%d.%d' % sys.version_info[:2], file=sys.stderr)\n"
+)
+CLOUD = (
+    "set -e; test $(id -un) = recipec; ps -e | grep -q bash; test $(which awk) = /usr/bin/awk;"
+    " sh -c 'echo from sh'; hostname | head -1; (cd ~recipec && pwd); grep -q /bin/bash /etc/shells;"
+    " find /etc -name passwd | sed s/passwd/found/; tar c /etc/shells | gzip | wc -c | grep -q ."
+)
+JIT = (
+    "set -e; cd /out; echo '#include <stdio.h>\nint main(){puts(\"from c\");}' > h.c;"
+    " gcc h.c -o h; ./h;"
+    " echo '#include <iostream>\nint main(){std::cout << \"from c++\\\\n\";}' > h.cc;"
+    " c++ -O2 -march=x86-64-v3 -fopenmp -shared -fPIC -x c++ /dev/null -o lib.so;"
+    " c++ h.cc -o hh; ./hh;"
+    " echo '#include <Python.h>' > p.c; cc -fsyntax-only -I/usr/include/python3.* p.c;"
+    " /sbin/ldconfig -N -r /nowhere 2>/dev/null || echo ldconfig is there"
+)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def storage() -> Iterator[str]:
+    with podman_storage() as conf:
+        yield conf
+
+
+def run(store: Store, engine: str, layer: Layer, output: Path, *command: str) -> int:
+    output.mkdir(exist_ok=True)
+    output.chmod(0o777)
+    job = Job(
+        image=root_image(store, layer, command[0]),
+        reference="recipec.local/base:latest",
+        command=command[1:],
+        environment=(),
+        mounts=(Mount(host=output, container="/out", read_only=False),),
+    )
+    return make_engine(engine, store).run(job)
+
+
+def resolved(store: Store, base: str, package_set: str, *, jit: bool) -> tuple[Deb, ...]:
+    asked = upstream(store, base, package_set, jit=jit)
+    debs = asked.resolved_debs()
+    assert not [notice for notice in asked.notices if "signature" in notice]
+    return debs
+
+
+@pytest.mark.parametrize(("base", "python"), [("debian-12", "3.11"), ("debian-13", "3.13")])
+def test_the_smallest_base_runs_its_python(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str], base: str, python: str
+) -> None:
+    asked = upstream(store, base, "minimal")
+    debs = asked.newest_debs(asked.packages)
+    layer = base_layer(store, debs, base)
+    assert (
+        run(store, "bwrap", layer, tmp_path / "out", f"/usr/bin/python{python}", "-c", PYTHON) == 0
+    )
+    assert f"python {python}" in capfd.readouterr().err
+    # Resolved or taken as it stands: the same packages.
+    assert resolved(store, base, "minimal", jit=False) == debs
+
+
+@pytest.mark.parametrize("engine", ["bwrap", "podman"])
+@pytest.mark.parametrize("base", ["debian-12", "debian-13"])
+def test_the_cloud_set(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    store: Store,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    base: str,
+    engine: str,
+) -> None:
+    if engine == "podman":
+        monkeypatch.setenv("CONTAINERS_STORAGE_CONF", request.getfixturevalue("storage"))
+    layer = base_layer(store, resolved(store, base, "cloud", jit=False), base)
+    capfd.readouterr()
+    assert run(store, engine, layer, tmp_path / "out", "/bin/bash", "-c", CLOUD) == 0
+    said = capfd.readouterr().err
+    assert "from sh" in said
+    assert "/home/recipec" in said
+    assert "/etc/found" in said
+
+
+@pytest.mark.parametrize("base", ["debian-12", "debian-13"])
+def test_the_compiler(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str], base: str
+) -> None:
+    layer = base_layer(store, resolved(store, base, "cloud", jit=True), base)
+    capfd.readouterr()
+    assert run(store, "bwrap", layer, tmp_path / "out", "/bin/bash", "-c", JIT) == 0
+    said = capfd.readouterr().err
+    assert "from c\n" in said
+    assert "from c++" in said
+    assert "ldconfig is there" in said
+
+
+def test_apt_chooses_the_same_packages(store: Store, tmp_path: Path) -> None:
+    """Of Debian 12, on a Debian host: what apt would install on an empty system, but for what is
+    left out with intent and what apt takes as essential."""
+    asked = upstream(store, "debian-12", "cloud", "git", "openmpi-bin", jit=True)
+    ours = {(deb.package, deb.version) for deb in asked.resolved_debs()}
+    (tmp_path / "status").write_text("")
+    command = ["apt-get", "install", "--simulate", "--no-install-recommends", "-qq"]
+    command += ["-o", f"Dir::State::status={tmp_path / 'status'}", *asked.packages, *asked.extra]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
+    )
+    apt = {
+        (words[1], words[2].removeprefix("("))
+        for line in done.stdout.splitlines()
+        if (words := line.split())[:1] == ["Inst"]
+    }
+    assert ours <= apt
+    spare = {name for name, _ in apt - ours}
+    # debconf and its kind, what only they or the essential packages want.
+    assert "debconf" in spare
+    assert len(spare) < 40, sorted(spare)
