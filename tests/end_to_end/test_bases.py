@@ -27,7 +27,8 @@ PYTHON = (
 )
 CLOUD = (
     "set -e; test $(id -un) = recipec; ps -e | grep -q bash; test $(which awk) = /usr/bin/awk;"
-    " sh -c 'echo from sh'; hostname | head -1; (cd ~recipec && pwd); grep -q /bin/bash /etc/shells;"
+    " sh -c 'echo from sh'; hostname | head -1; (cd ~recipec && pwd);"
+    " grep -q /bin/bash /etc/shells;"
     " find /etc -name passwd | sed s/passwd/found/; tar c /etc/shells | gzip | wc -c | grep -q ."
 )
 JIT = (

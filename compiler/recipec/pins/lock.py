@@ -204,6 +204,9 @@ def _packages(draft: Lock, old: Lock | None, upstream: Upstream, *, locked: bool
     if dropped and locked:
         raise _gone(dropped)
     lock = draft
+    # First what is small: a wrong name costs no download of wheels.
+    if not keep_debs or dropped.debs:
+        lock = replace(lock, debs=_pin_debs(lock, upstream, dropped, keep=keep_debs))
     if not keep_wheels or dropped.wheels:
         from recipec.pins.wheels import uv_version
 
@@ -211,8 +214,6 @@ def _packages(draft: Lock, old: Lock | None, upstream: Upstream, *, locked: bool
         prefer = [wheel for wheel in draft.wheels if wheel.name not in gone]
         wheels = upstream.pin_wheels(draft.requirements, prefer=prefer)
         lock = replace(lock, wheels=wheels, uv=uv_version())
-    if not keep_debs or dropped.debs:
-        lock = replace(lock, debs=_pin_debs(lock, upstream, dropped, keep=keep_debs))
     upstream.notices += _repinned(dropped, lock)
     return lock
 
