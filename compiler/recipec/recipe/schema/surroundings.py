@@ -63,7 +63,7 @@ class ImageOptions:
         Meta(
             description=(
                 "The base: Debian packages and their CPython, 3.11 of `debian-12` and 3.13 of"
-                " `debian-13`."
+                " `debian-13`. An image of a registry is no base: nothing in it is pinned by us."
             )
         ),
     ] = "debian-12"
