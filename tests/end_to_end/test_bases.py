@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from recipec.engines.job import Job, Mount
 from recipec.image.image import Layer
+from recipec.pins.aptconf import deb_sources
 from recipec.pins.lockfile import Deb
 from recipec.store import Store
 from tests.support.bases import base_layer, root_image, upstream
@@ -121,6 +124,49 @@ def test_the_compiler(
     assert "from c\n" in said
     assert "from c++" in said
     assert "ldconfig is there" in said
+
+
+ALONE = """
+import json, shutil, sys
+from pathlib import Path
+from recipec.store import Store
+from tests.support.bases import base_layer, upstream
+
+for gone in ("apt", "apt-get", "apt-cache", "dpkg", "dpkg-deb", "gpgv", "gpg"):
+    assert shutil.which(gone) is None, gone
+assert not [*Path("/etc/apt").iterdir(), *Path("/usr/share/keyrings").iterdir()]
+store = Store(Path(sys.argv[1]))
+asked = upstream(store, "debian-13", "minimal")
+debs = asked.newest_debs(asked.packages)
+print(json.dumps([asked.notices, base_layer(store, debs, "debian-13").diff_id]))
+"""
+
+
+def test_a_host_without_apt_and_keyrings(store: Store, tmp_path: Path) -> None:
+    """The same base as with apt, its signatures checked with the keys that recipec carries."""
+    asked = upstream(store, "debian-13", "minimal")
+    expected = base_layer(store, asked.newest_debs(asked.packages), "debian-13").diff_id
+    mirrors = dict.fromkeys(archive.uri for archive in deb_sources("trixie").archives)
+    hidden = [*Path("/usr/bin").glob("apt*"), *Path("/usr/bin").glob("dpkg*")]
+    hidden += [path for name in ("gpg", "gpgv") if (path := Path("/usr/bin", name)).exists()]
+    command = ["bwrap", "--dev-bind", "/", "/"]
+    for folder in ("/etc/apt", "/usr/share/keyrings"):
+        command += ["--tmpfs", folder]
+    for program in hidden:
+        # A file that nobody may execute is no program.
+        command += ["--ro-bind", "/dev/null", str(program.resolve())]
+    (tmp_path / "alone.py").write_text(ALONE)
+    done = subprocess.run(
+        [*command, sys.executable, str(tmp_path / "alone.py"), str(tmp_path / "cache")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RECIPEC_APT_MIRROR": " ".join(mirrors), "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    notices, diff_id = json.loads(done.stdout)
+    assert notices == []
+    assert diff_id == expected
 
 
 def test_apt_chooses_the_same_packages(store: Store, tmp_path: Path) -> None:
