@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from recipec.image.image import Layer
 from recipec.pins.aptconf import deb_sources
 from recipec.pins.lockfile import Deb
 from recipec.store import Store
-from tests.support.bases import base_layer, root_image, upstream
+from tests.support.bases import base_layer, root_image, upstream, wheel_layer
 from tests.support.daemons import podman_storage
 from tests.support.run_job import make_engine
 
@@ -56,11 +56,11 @@ def storage() -> Iterator[str]:
         yield conf
 
 
-def run(store: Store, engine: str, layer: Layer, output: Path, *command: str) -> int:
+def run(store: Store, engine: str, layers: Sequence[Layer], output: Path, *command: str) -> int:
     output.mkdir(exist_ok=True)
     output.chmod(0o777)
     job = Job(
-        image=root_image(store, layer, command[0]),
+        image=root_image(store, layers, command[0]),
         reference="recipec.local/base:latest",
         command=command[1:],
         environment=(),
@@ -84,11 +84,34 @@ def test_the_smallest_base_runs_its_python(
     debs = asked.newest_debs(asked.packages)
     layer = base_layer(store, debs, base)
     assert (
-        run(store, "bwrap", layer, tmp_path / "out", f"/usr/bin/python{python}", "-c", PYTHON) == 0
+        run(store, "bwrap", [layer], tmp_path / "out", f"/usr/bin/python{python}", "-c", PYTHON)
+        == 0
     )
     assert f"python {python}" in capfd.readouterr().err
     # Resolved or taken as it stands: the same packages.
     assert resolved(store, base, "minimal", jit=False) == debs
+
+
+def test_wheels_of_its_python(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Resolved for CPython 3.13 whatever runs this, spliced, and imported on Debian 13."""
+    asked = upstream(store, "debian-13", "minimal")
+    names = ["numpy==2.4.6", "safetensors==0.8.0", "tokenizers==0.23.3", "regex"]
+    wheels = asked.pin_wheels(names, no_deps=True)
+    assert [wheel.name for wheel in wheels if "cp313-cp313" in wheel.file] == ["numpy", "regex"]
+    layers = [
+        base_layer(store, asked.newest_debs(asked.packages), "debian-13"),
+        wheel_layer(store, wheels, "debian-13"),
+    ]
+    script = (
+        "import numpy, regex, safetensors.numpy, tokenizers, sys\n"
+        "a = numpy.arange(6.0).reshape(2, 3)\n"
+        "back = safetensors.numpy.load(safetensors.numpy.save({'a': a}))['a']\n"
+        "print('product', float((back @ back.T).sum()), file=sys.stderr)\n"
+    )
+    assert run(store, "bwrap", layers, tmp_path / "out", "/usr/bin/python3.13", "-c", script) == 0
+    assert "product 83.0" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("engine", ["bwrap", "podman"])
@@ -106,7 +129,7 @@ def test_the_cloud_set(
         monkeypatch.setenv("CONTAINERS_STORAGE_CONF", request.getfixturevalue("storage"))
     layer = base_layer(store, resolved(store, base, "cloud", jit=False), base)
     capfd.readouterr()
-    assert run(store, engine, layer, tmp_path / "out", "/bin/bash", "-c", CLOUD) == 0
+    assert run(store, engine, [layer], tmp_path / "out", "/bin/bash", "-c", CLOUD) == 0
     said = capfd.readouterr().err
     assert "from sh" in said
     assert "/home/recipec" in said
@@ -119,7 +142,7 @@ def test_the_compiler(
 ) -> None:
     layer = base_layer(store, resolved(store, base, "cloud", jit=True), base)
     capfd.readouterr()
-    assert run(store, "bwrap", layer, tmp_path / "out", "/bin/bash", "-c", JIT) == 0
+    assert run(store, "bwrap", [layer], tmp_path / "out", "/bin/bash", "-c", JIT) == 0
     said = capfd.readouterr().err
     assert "from c\n" in said
     assert "from c++" in said
