@@ -41,6 +41,7 @@ JIT = (
     " c++ -O2 -march=x86-64-v3 -fopenmp -shared -fPIC -x c++ /dev/null -o lib.so;"
     " c++ h.cc -o hh; ./hh;"
     " echo '#include <Python.h>' > p.c; cc -fsyntax-only -I/usr/include/python3.* p.c;"
+    " echo | openssl sha512 >&2;"
     " /sbin/ldconfig -N -r /nowhere 2>/dev/null || echo ldconfig is there"
 )
 
@@ -147,6 +148,7 @@ def test_the_compiler(
     assert "from c\n" in said
     assert "from c++" in said
     assert "ldconfig is there" in said
+    assert "SHA2-512" in said
 
 
 ALONE = """
