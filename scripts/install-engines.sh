@@ -2,7 +2,7 @@
 # Installs the engines, servers and emulator that the tests run against, from Debian's packages.
 # Nothing is installed when they are all there. Without root it only says what is missing.
 set -euo pipefail
-packages=(docker.io podman buildah skopeo umoci docker-registry bubblewrap uidmap qemu-user gpgv gnupg)
+packages=(docker.io podman buildah skopeo umoci docker-registry bubblewrap uidmap qemu-user gnupg)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||

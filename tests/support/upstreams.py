@@ -227,8 +227,12 @@ def mirror_files(
     root: str = "/debian",
     by_hash: bool = False,
     sign: Signer | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
-    """A Debian mirror of one suite: package to version, as paths of a site."""
+    """A Debian mirror of one suite: package to version, as paths of a site.
+
+    `fields` are more lines of a package's stanza, such as `Depends: libc6`.
+    """
     files: dict[str, bytes] = {}
     index = ""
     for package, version in packages.items():
@@ -239,7 +243,8 @@ def mirror_files(
         index += (
             f"Package: {package}\nVersion: {version}\nArchitecture: amd64\nFilename: {place}\n"
             f"Size: {len(data)}\nSHA256: {sha256(data).removeprefix('sha256:')}\n"
-            "Description: a test\n package of .\n .\n several lines\n\n"
+            + "".join(f"{line}\n" for line in (fields or {}).get(package, "").splitlines())
+            + "Description: a test\n package of .\n .\n several lines\n\n"
         )
     packed = lzma.compress(index.encode())
     digest = hashlib.sha256(packed).hexdigest()

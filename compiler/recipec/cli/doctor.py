@@ -130,9 +130,3 @@ def _tools() -> Iterator[Finding]:
     yield Finding(
         what="dvc", good=dvc is not None, detail=dvc or "pip install 'recipec[dvc]' for `dvc repro`"
     )
-    gpgv = shutil.which("gpgv")
-    yield Finding(
-        what="gpgv",
-        good=gpgv is not None,
-        detail=gpgv or "install gpgv to check the signature of the Debian index",
-    )

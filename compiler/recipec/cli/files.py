@@ -6,13 +6,18 @@ asks no network: a model from elsewhere is looked at when it is locked.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from recipec.cli.frontend import Loaded
-from recipec.errors import Diagnostic, RecipeError
+from recipec.errors import Diagnostic, RecipecError, RecipeError
 from recipec.pins.data import read_corpus, read_data
 from recipec.pins.models import ModelFacts, read_folder
 from recipec.plan.fit import Target, misfits
 from recipec.plan.refusals import silent_models
 from recipec.store import Store
+
+if TYPE_CHECKING:
+    from recipec.pins.debresolve import NoSuchPackage
 
 
 def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
@@ -46,3 +51,12 @@ def refuse_impossible(loaded: Loaded, model: ModelFacts) -> None:
         raise RecipeError(
             [document.diagnostic(w.path, w.message, w.hint, key=w.at_key) for w in wrong]
         )
+
+
+def at_its_line(loaded: Loaded, error: NoSuchPackage) -> RecipecError:
+    """A missing Debian package as a fault of the recipe's line, if the recipe names it."""
+    names = loaded.recipe.image.packages
+    if error.package not in names:
+        return error
+    path = ("image", "packages", names.index(error.package))
+    return RecipeError([loaded.document().diagnostic(path, error.message, error.hint)])

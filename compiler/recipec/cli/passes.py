@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from recipec.catalog import stack
-from recipec.catalog.debian import base_packages
-from recipec.cli.files import refuse_impossible
+from recipec.catalog.debian import release_of, set_packages
+from recipec.cli.files import at_its_line, refuse_impossible
 from recipec.cli.frontend import Loaded
 from recipec.cli.state import Built
 from recipec.emit import dvc
 from recipec.emit.bundle import Bundle
 from recipec.image.format import LAYER_FORMAT
 from recipec.image.image import Image
+from recipec.pins.debresolve import NoSuchPackage
 from recipec.pins.lock import LockResult, make_lock
 from recipec.pins.lockfile import Lock, Platform
 from recipec.plan.corpus import is_corpus
@@ -127,19 +128,29 @@ def lock_and_plan(
 
     Planning alone wants no packages: then none is resolved or downloaded.
     """
-    pinned = make_lock(
-        loaded.recipe,
-        loaded.digest,
-        old=old,
-        stack=stack.load(),
-        packages=base_packages(Platform().debian),
-        layer_format=LAYER_FORMAT,
-        project=loaded.project.root,
-        store=store,
-        progress=progress,
-        locked=locked,
-        fetch_packages=fetch_packages,
-    )
+    image = loaded.recipe.image
+    release = release_of(image.base)
+    try:
+        pinned = make_lock(
+            loaded.recipe,
+            loaded.digest,
+            old=old,
+            stack=stack.load(),
+            packages=release.base,
+            extra=(
+                *set_packages(release.name, image.package_set, jit=image.jit),
+                *image.packages,
+            ),
+            layer_format=LAYER_FORMAT,
+            project=loaded.project.root,
+            store=store,
+            progress=progress,
+            locked=locked,
+            platform=Platform(python=release.python, debian=release.name),
+            fetch_packages=fetch_packages,
+        )
+    except NoSuchPackage as error:
+        raise at_its_line(loaded, error) from error
     refuse_impossible(loaded, pinned.model)
     plan = make_plan(
         loaded.recipe,

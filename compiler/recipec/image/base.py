@@ -3,8 +3,9 @@
 In: .deb files. Out: entries written to a layer. What the packages' maintainer scripts would have
 done and an image needs is done here, as data: /lib and its like are merged into /usr, the CA
 certificates are one sorted bundle, passwd, group and nsswitch.conf are written, dpkg's status lists
-the packages for scanners. Manual pages, translations and documents other than copyright files are
-left out. Nothing is setuid, nothing belongs to anybody but root.
+the packages for scanners; `recipec.image.shells` adds what a shell and alternatives want. There is
+no ld.so.cache: glibc's own folders hold every library. Manual pages, translations and documents
+other than copyright files are left out. Nothing is setuid, nothing belongs to anybody but root.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from recipec.image.debs import Contents, Entry, Package
 from recipec.image.image import OUTPUT, TRAINED, USER
 from recipec.image.layer import LayerWriter
 from recipec.image.names import folders, parents
+from recipec.image.shells import chosen_links, passwd, shell_files, shell_folders
 
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 _LEFT_OUT = tuple(
@@ -29,11 +31,6 @@ _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _ID = USER.partition(":")[0]
 
 _WRITTEN = {
-    "etc/passwd": (
-        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
-        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-        f"recipec:x:{_ID}:{_ID}:recipec:/tmp:/usr/sbin/nologin\n"
-    ),
     "etc/group": f"root:x:0:\nnogroup:x:65534:\nrecipec:x:{_ID}:\n",
     "etc/nsswitch.conf": (
         "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
@@ -73,7 +70,8 @@ def write_base(
     tree: dict[str, _Owned] = {}
     for package in sorted(packages, key=lambda p: p.name):
         for entry in package.entries:
-            _merge(tree, _folded(entry), package.name)
+            if not _merged_already(entry):
+                _merge(tree, _folded(entry), package.name)
     ours = _own(packages, tree, spool, python)
     for entry in ours:
         _merge(tree, entry, "recipec")
@@ -84,6 +82,11 @@ def write_base(
 def _usr(path: str) -> str:
     """The path after /usr has been merged."""
     return f"usr/{path}" if path.partition("/")[0] in _MERGED else path
+
+
+def _merged_already(entry: Entry) -> bool:
+    """Whether it is the link itself, which base-files holds from Debian 13 on."""
+    return entry.kind == "symlink" and entry.path in _MERGED
 
 
 def _folded(entry: Entry) -> Entry:
@@ -139,23 +142,29 @@ def _own(
     packages: Sequence[Package], tree: dict[str, _Owned], spool: BinaryIO, python: str
 ) -> list[Entry]:
     """What no package holds: merged folders, accounts, certificates, dpkg's status."""
-    texts = {path: text.encode() for path, text in _WRITTEN.items() if path not in tree}
+    written = {"etc/passwd": passwd(tree.keys(), _ID), **_WRITTEN}
+    texts = {path: text.encode() for path, text in written.items() if path not in tree}
     texts["var/lib/dpkg/status"] = _status(packages)
     bundle = _certificates(tree, spool)
     if bundle:
         texts[_BUNDLE] = bundle
+    texts |= shell_files(tree.keys(), lambda path: _contents(tree, path, spool))
     there = tree.keys() | folders(tree).keys()
     links = {name: f"usr/{name}" for name in _MERGED if f"usr/{name}" in there}
     if bundle and "usr/lib/ssl/cert.pem" not in tree:
         links["usr/lib/ssl/cert.pem"] = f"/{_BUNDLE}"
     if f"usr/bin/python{python}" in tree and "usr/bin/python3" not in tree:
         links["usr/bin/python3"] = f"python{python}"
+    chosen = chosen_links(tree.keys())
+    for path in chosen:
+        tree.pop(path, None)
+    links |= chosen
     entries = [_text(path, data, spool) for path, data in sorted(texts.items())]
     entries += [
         Entry(path=path, kind="symlink", mode=0o777, target=target)
         for path, target in sorted(links.items())
     ]
-    for path, mode in _FOLDERS.items():
+    for path, mode in (_FOLDERS | shell_folders(tree.keys())).items():
         tree.pop(path, None)
         entries.append(Entry(path=path, kind="folder", mode=mode))
     return entries
@@ -167,6 +176,12 @@ def _text(path: str, data: bytes, spool: BinaryIO) -> Entry:
     return Entry(
         path=path, kind="file", mode=0o644, contents=Contents(offset=offset, size=len(data))
     )
+
+
+def _contents(tree: dict[str, _Owned], path: str, spool: BinaryIO) -> bytes:
+    """The bytes of a file in the tree; none for what is no file."""
+    contents = tree[path].entry.contents
+    return b"".join(contents.chunks(spool)) if contents else b""
 
 
 def _certificates(tree: dict[str, _Owned], spool: BinaryIO) -> bytes:

@@ -40,6 +40,9 @@ class Archive:
     keyrings: tuple[Path, ...] = ()
     key: str = ""
     """An armoured public key that stands in the configuration itself."""
+    debian_keys: bool = False
+    """Whether the keys of Debian's archives that recipec carries count too: where the configuration
+    names no key or Debian's own keyring, which this host may lack or have in an old version."""
     trusted: bool = False
     """The user asked for no signature check."""
     optional: bool = False
@@ -96,6 +99,7 @@ def _mirror(uri: str, debian: str, environ: Mapping[str, str]) -> Iterator[Archi
         suite=debian,
         components=("main",),
         keyrings=(Path(keyring),) if keyring else KEYRINGS,
+        debian_keys=not keyring,
         trusted=keyring == "none",
         official=False,
     )
@@ -136,14 +140,16 @@ def _deb822(text: str, folder: Path) -> Iterator[Archive]:
             continue
         signed = stanza.get("signed-by", "").strip()
         inline = "BEGIN PGP PUBLIC KEY" in signed
+        keyrings = () if inline else _keyrings(signed, folder)
         for uri in _expanded(stanza.get("uris", "").split()):
             for suite in stanza.get("suites", "").split():
                 yield Archive(
                     uri=uri,
                     suite=suite,
                     components=tuple(stanza.get("components", "").split()),
-                    keyrings=() if inline else _keyrings(signed, folder),
+                    keyrings=keyrings,
                     key=signed if inline else "",
+                    debian_keys=bool({*keyrings} & {*KEYRINGS}),
                     trusted=stanza.get("trusted", "").strip().lower() == "yes",
                 )
 
@@ -157,12 +163,14 @@ def _one_line(text: str, folder: Path) -> Iterator[Archive]:
         if not found:
             continue
         options = dict(option.partition("=")[::2] for option in (found["options"] or "").split())
+        keyrings = _keyrings(options.get("signed-by", ""), folder)
         for uri in _expanded([found["uri"]]):
             yield Archive(
                 uri=uri,
                 suite=found["suite"],
                 components=tuple(found["rest"].split()),
-                keyrings=_keyrings(options.get("signed-by", ""), folder),
+                keyrings=keyrings,
+                debian_keys=bool({*keyrings} & {*KEYRINGS}),
                 trusted=options.get("trusted", "").lower() == "yes",
             )
 

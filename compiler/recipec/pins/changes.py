@@ -6,8 +6,9 @@ In: two locks. Out: one line for each difference, in the order of the lock's fie
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 
-from recipec.pins.lockfile import Deb, Lock, Wheel
+from recipec.pins.lockfile import Deb, Lock, Platform, Wheel
 
 
 def describe(old: Lock, new: Lock) -> tuple[str, ...]:
@@ -17,8 +18,7 @@ def describe(old: Lock, new: Lock) -> tuple[str, ...]:
         lines.append(f"name: {old.recipe} -> {new.recipe}")
     if old.recipe_digest != new.recipe_digest:
         lines.append("recipe: changed")
-    if old.platform != new.platform:
-        lines.append(f"platform: {old.platform.wheels} -> {new.platform.wheels}")
+    lines += _platform(old.platform, new.platform)
     if old.exclude_newer != new.exclude_newer:
         lines.append(f"exclude_newer: {old.exclude_newer} -> {new.exclude_newer}")
     if old.layer_format != new.layer_format:
@@ -28,6 +28,10 @@ def describe(old: Lock, new: Lock) -> tuple[str, ...]:
     ]
     lines += [f"requirement added: {r}" for r in sorted({*new.requirements} - {*old.requirements})]
     lines += _packages("wheel", _wheels(old.wheels), _wheels(new.wheels))
+    lines += [
+        f"package no longer asked for: {p}" for p in sorted({*old.packages} - {*new.packages})
+    ]
+    lines += [f"package asked for: {p}" for p in sorted({*new.packages} - {*old.packages})]
     lines += _packages("deb", _debs(old.debs), _debs(new.debs))
     if old.model.source != new.model.source:
         lines.append(f"model: {old.model.source} -> {new.model.source}")
@@ -49,6 +53,18 @@ def describe(old: Lock, new: Lock) -> tuple[str, ...]:
     if old.labels != new.labels:
         lines.append("labels: changed")
     return tuple(lines)
+
+
+def _platform(old: Platform, new: Platform) -> Iterator[str]:
+    for field in fields(Platform):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if before != after:
+            yield f"platform, {field.name}: {before} -> {after}"
+
+
+def _asked(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:
+    yield from (f"package no longer asked for: {name}" for name in sorted({*old} - {*new}))
+    yield from (f"package asked for: {name}" for name in sorted({*new} - {*old}))
 
 
 def _data_sources(lock: Lock) -> dict[str, str]:

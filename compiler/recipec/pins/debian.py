@@ -2,35 +2,26 @@
 
 In: package names and the user's archives. Out: packages with where they lie. The chain of trust is
 Debian's own: InRelease is signed, it holds the digest of Packages, and that the digest of each
-.deb. No apt is needed, nothing on the host changes, and dependencies are not followed: the
-catalogue names every package of the base. A Release file's Valid-Until is not enforced, so that a
-snapshot of an archive can be used; what was chosen is in the lock.
+.deb. No apt is needed and nothing on the host changes. A Release file's Valid-Until is not
+enforced, so that a snapshot of an archive can be used; what was chosen is in the lock.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from recipec.errors import EnvironmentLacks
 from recipec.pins.aptconf import Archive, DebSources, stanzas
+from recipec.pins.debindex import FoundDeb, PackagesFile, found_deb
 from recipec.pins.debversion import version_key
 from recipec.pins.download import Downloader, Item
 from recipec.pins.lockfile import Deb, Platform
 from recipec.pins.signature import signed_text
 from recipec.pins.transport import Gone, shown
 from recipec.store import Store, canonical, sha256
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundDeb:
-    """A package of an archive, as the lock names it, and its URL."""
-
-    deb: Deb
-    url: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,22 +53,24 @@ class DebIndex:
         return max(candidates, key=lambda found: version_key(found.deb.version))
 
 
-def read_archives(
-    packages: Sequence[str],
-    *,
-    platform: Platform,
-    sources: DebSources,
-    downloader: Downloader,
-    store: Store,
-) -> DebIndex:
-    """Ask every archive for these packages.
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A suite of an archive: its InRelease file, whose signature holds, and what that says."""
 
-    Raises EnvironmentLacks (no mirror answers), UntrustedIndex (a bad signature) and HashMismatch.
+    archive: Archive
+    raw: bytes
+    release: Mapping[str, str]
+
+
+def open_suites(
+    *, platform: Platform, sources: DebSources, downloader: Downloader
+) -> tuple[tuple[Suite, ...], tuple[str, ...]]:
+    """Every configured suite that is there, and what a user should know about them.
+
+    Raises EnvironmentLacks (no mirror answers) and UntrustedIndex (a bad signature).
     """
-    wanted = tuple(sorted(set(packages)))
-    found: list[FoundDeb] = []
+    suites: list[Suite] = []
     notices: list[str] = []
-    answered = False
     for archive in sources.archives:
         url = f"{archive.uri}/dists/{archive.suite}/InRelease"
         try:
@@ -90,32 +83,74 @@ def read_archives(
         if notice and notice not in notices:
             notices.append(notice)
         release = next(stanzas(text), {})
-        if archive.official and release.get("origin") != "Debian":
-            continue
-        answered = True
-        known = _known(store, raw, archive, platform, wanted)
-        if known is None:
-            known = _read_index(archive, release, wanted, platform, downloader, store)
-            store.put_record("debian", _key(raw, archive, platform, wanted), known)
-        found += [_found(entry, archive) for entry in known]
-    if not answered:
+        if not archive.official or release.get("origin") == "Debian":
+            suites.append(Suite(archive=archive, raw=raw, release=release))
+    if not suites:
         raise EnvironmentLacks(
             f"no configured Debian mirror has the release {platform.debian}",
             hint="set RECIPEC_APT_MIRROR to the URL of a Debian mirror that has it, such as"
             " http://mirror.example/debian",
         )
-    return DebIndex(found=tuple(found), notices=tuple(notices))
+    return tuple(suites), tuple(notices)
 
 
-def _read_index(
-    archive: Archive,
-    release: Mapping[str, str],
-    wanted: Sequence[str],
+def read_archives(
+    packages: Sequence[str],
+    *,
+    platform: Platform,
+    sources: DebSources,
+    downloader: Downloader,
+    store: Store,
+) -> DebIndex:
+    """Ask every archive for these packages.
+
+    Raises EnvironmentLacks (no mirror answers), UntrustedIndex (a bad signature) and HashMismatch.
+    """
+    suites, notices = open_suites(platform=platform, sources=sources, downloader=downloader)
+    return read_suites(
+        packages,
+        suites,
+        notices=notices,
+        platform=platform,
+        downloader=downloader,
+        store=store,
+    )
+
+
+def read_suites(
+    packages: Sequence[str],
+    suites: Sequence[Suite],
+    *,
+    notices: tuple[str, ...] = (),
     platform: Platform,
     downloader: Downloader,
     store: Store,
-) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
+) -> DebIndex:
+    """Ask these suites for these packages; an answer is remembered until the suite changes."""
+    wanted = tuple(sorted(set(packages)))
+    found: list[FoundDeb] = []
+    for suite in suites:
+        key = _key(suite, platform, wanted)
+        known = store.record("debian", key)
+        if not isinstance(known, list):
+            architectures = {platform.architecture, "all"}
+            known = [
+                _entry(stanza)
+                for file in packages_files(suite, platform, downloader, store)
+                for name in wanted
+                for stanza in file.named(name, architectures)
+            ]
+            store.put_record("debian", key, known)
+        found += [_found(entry, suite.archive) for entry in known]
+    return DebIndex(found=tuple(found), notices=notices)
+
+
+def packages_files(
+    suite: Suite, platform: Platform, downloader: Downloader, store: Store
+) -> list[PackagesFile]:
+    """The Packages files of a suite, one for each component, as its InRelease file names them."""
+    archive, release = suite.archive, suite.release
+    files = []
     for component in archive.components:
         path, digest, size = _packages_file(release, component, platform, archive)
         base = f"{archive.uri}/dists/{archive.suite}"
@@ -131,8 +166,8 @@ def _read_index(
                 downloader.fetch(plain)
         else:
             downloader.fetch(plain)
-        entries += _entries(_unpacked(store.read(digest), path), wanted, platform)
-    return entries
+        files.append(PackagesFile(archive=archive, data=_unpacked(store.read(digest), path)))
+    return files
 
 
 def _packages_file(
@@ -167,48 +202,26 @@ def _unpacked(data: bytes, path: str) -> bytes:
     return data
 
 
-def _entries(index: bytes, wanted: Sequence[str], platform: Platform) -> Iterator[dict[str, Any]]:
-    """The stanzas of wanted packages, without parsing the other tens of thousands."""
-    for name in wanted:
-        start = -1
-        line = f"Package: {name}\n".encode()
-        while (start := index.find(line, start + 1)) >= 0:
-            if start > 0 and index[start - 1 : start] != b"\n":
-                continue
-            end = index.find(b"\n\n", start)
-            block = index[start : end if end >= 0 else len(index)].decode("utf-8")
-            stanza = next(stanzas(block))
-            if stanza["architecture"] in {platform.architecture, "all"}:
-                yield {
-                    "package": name,
-                    "version": stanza["version"],
-                    "architecture": stanza["architecture"],
-                    "path": stanza["filename"],
-                    "sha256": "sha256:" + stanza["sha256"],
-                    "size": int(stanza["size"]),
-                }
+def _entry(stanza: Mapping[str, str]) -> dict[str, Any]:
+    """What is remembered of a stanza."""
+    return {
+        "package": stanza["package"],
+        "version": stanza["version"],
+        "architecture": stanza["architecture"],
+        "path": stanza["filename"],
+        "sha256": "sha256:" + stanza["sha256"],
+        "size": int(stanza["size"]),
+    }
 
 
 def _found(entry: Mapping[str, Any], archive: Archive) -> FoundDeb:
-    path = str(entry["path"])
-    deb = Deb(
-        package=entry["package"],
-        version=entry["version"],
-        architecture=entry["architecture"],
-        file=path.rpartition("/")[2],
-        sha256=entry["sha256"],
-        size=entry["size"],
-    )
-    return FoundDeb(deb=deb, url=f"{archive.uri}/{quote(path, safe='/+~:')}")
+    """A remembered stanza as a value."""
+    stanza = {name: str(value) for name, value in entry.items()}
+    stanza["filename"] = stanza["path"]
+    stanza["sha256"] = stanza["sha256"].removeprefix("sha256:")
+    return found_deb(stanza, archive)
 
 
-def _key(raw: bytes, archive: Archive, platform: Platform, wanted: Sequence[str]) -> str:
-    parts = [sha256(raw), list(archive.components), platform.architecture, list(wanted)]
-    return sha256(canonical(parts))
-
-
-def _known(
-    store: Store, raw: bytes, archive: Archive, platform: Platform, wanted: Sequence[str]
-) -> list[dict[str, Any]] | None:
-    known = store.record("debian", _key(raw, archive, platform, wanted))
-    return known if isinstance(known, list) else None
+def _key(suite: Suite, platform: Platform, wanted: Sequence[str]) -> str:
+    components = list(suite.archive.components)
+    return sha256(canonical([sha256(suite.raw), components, platform.architecture, list(wanted)]))

@@ -7,7 +7,7 @@ upstream no longer has. Nothing heavy is imported and no network is asked while 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from recipec.progress import Progress
 from recipec.store import Store
 
 if TYPE_CHECKING:
-    from recipec.pins.debian import DebIndex, FoundDeb
+    from recipec.pins.debian import DebIndex, Suite
+    from recipec.pins.debindex import FoundDeb
     from recipec.pins.download import Downloader, Item
     from recipec.pins.sources import WheelSources
     from recipec.pins.wheels import FoundWheel, Resolver
@@ -54,6 +55,9 @@ class Upstream:
     platform: Platform
     exclude_newer: str | None
     packages: tuple[str, ...]
+    """Debian packages to take as they stand."""
+    extra: tuple[str, ...] = ()
+    """Debian packages whose dependencies come along."""
     progress: Progress
     jobs: int
     notices: list[str] = field(default_factory=list)
@@ -87,33 +91,73 @@ class Upstream:
         return Downloader(self.store, access=access, progress=self.progress, jobs=self.jobs)
 
     @cached_property
-    def _debian(self) -> tuple[DebIndex, Downloader]:
+    def _suites(self) -> tuple[tuple[Suite, ...], Downloader]:
+        """The suites of the user's Debian mirrors, and how to download from them."""
         from recipec.pins.aptconf import deb_sources
-        from recipec.pins.debian import read_archives
+        from recipec.pins.debian import open_suites
         from recipec.pins.download import Downloader
 
         sources = deb_sources(self.platform.debian)
         downloader = Downloader(
             self.store, access=sources.access, progress=self.progress, jobs=self.jobs
         )
-        index = read_archives(
-            self.packages,
-            platform=self.platform,
-            sources=sources,
-            downloader=downloader,
-            store=self.store,
+        suites, notices = open_suites(
+            platform=self.platform, sources=sources, downloader=downloader
         )
-        self.notices += index.notices
-        return index, downloader
+        self.notices += notices
+        return suites, downloader
+
+    def _index(self, packages: Sequence[str]) -> DebIndex:
+        from recipec.pins.debian import read_suites
+
+        suites, downloader = self._suites
+        return read_suites(
+            packages, suites, platform=self.platform, downloader=downloader, store=self.store
+        )
 
     def newest_debs(self, packages: Iterable[str]) -> tuple[Deb, ...]:
         """The newest version of each package, fetched, sorted by name."""
-        index, downloader = self._debian
-        found = index.newest(packages)
+        return self._fetched(self._index(self.packages).newest(packages))
+
+    def resolved_debs(self, keep: Iterable[Deb] = ()) -> tuple[Deb, ...]:
+        """The packages and the extra ones with all that these depend on, fetched, sorted by name.
+
+        `keep` are pins to take again where the archives still have them and they fit. Raises
+        NoSuchPackage and Unmet.
+        """
+        from recipec.catalog.debian import scripts_only
+        from recipec.pins.debian import packages_files
+        from recipec.pins.debindex import Universe
+        from recipec.pins.debresolve import Unmet, resolve
+
+        suites, downloader = self._suites
+        files = [
+            file
+            for suite in suites
+            for file in packages_files(suite, self.platform, downloader, self.store)
+        ]
+        pins = {deb.sha256 for deb in keep}
+
+        def found(kept: Iterable[str]) -> tuple[FoundDeb, ...]:
+            universe = Universe(files, self.platform.architecture, tuple(kept))
+            return resolve(universe, base=self.packages, extra=self.extra, without=scripts_only())
+
+        try:
+            return self._fetched(found(pins))
+        except Unmet:
+            if not pins:
+                raise
+            return self._fetched(found(()))
+
+    def _fetched(self, found: Sequence[FoundDeb]) -> tuple[Deb, ...]:
+        from recipec.pins.download import remember_url
+
+        _, downloader = self._suites
         for gone in downloader.fetch_all([_deb_item(deb) for deb in found]).gone:
             downloader.fetch(gone)  # listed and yet not there: says so
-        self._remember_debs(found)
-        return tuple(found.deb for found in found)
+        for entry in found:
+            remember_url(self.store, entry.deb.sha256, entry.url)
+        return tuple(entry.deb for entry in found)
 
     def pin_wheels(
         self, requirements: Sequence[str], *, prefer: Sequence[Wheel] = (), no_deps: bool = False
@@ -176,18 +220,30 @@ class Upstream:
         return tuple(wheel for wheel in left if not self.store.has(wheel.sha256))
 
     def _fetch_debs(self, debs: Sequence[Deb]) -> tuple[Deb, ...]:
-        index, downloader = self._debian
-        items = [
-            replace(_item(deb), url=url) for deb in debs if (url := index.url_of(deb)) is not None
-        ]
-        downloader.fetch_all(items)
-        return tuple(deb for deb in debs if not self.store.has(deb.sha256))
+        """From the mirrors, else from the snapshot service if there is one; returns what is gone.
 
-    def _remember_debs(self, found: Iterable[FoundDeb]) -> None:
-        from recipec.pins.download import remember_url
+        All names are asked for, so that the answer is remembered whatever is missing.
+        """
+        from recipec.pins.snapshot import snapshot_mirror, snapshot_urls
 
-        for entry in found:
-            remember_url(self.store, entry.deb.sha256, entry.url)
+        names = (*self.packages, *(deb.package for deb in debs))
+        index = self._index(names)
+        _, downloader = self._suites
+        urls = {deb.sha256: url for deb in debs if (url := index.url_of(deb)) is not None}
+        downloader.fetch_all([_item(deb, urls[deb.sha256]) for deb in debs if deb.sha256 in urls])
+        gone = [deb for deb in debs if not self.store.has(deb.sha256)]
+        service = snapshot_mirror()
+        if gone and service:
+            urls = snapshot_urls(gone, service, downloader)
+            there = [deb for deb in gone if deb.sha256 in urls]
+            downloader.fetch_all([_item(deb, urls[deb.sha256]) for deb in there])
+            self.notices += [
+                f"{deb.package} {deb.version} is gone from the mirrors: taken from the snapshot"
+                " service"
+                for deb in there
+                if self.store.has(deb.sha256)
+            ]
+        return tuple(deb for deb in gone if not self.store.has(deb.sha256))
 
 
 def project_files(

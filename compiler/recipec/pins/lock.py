@@ -15,7 +15,7 @@ from recipec.errors import HashMismatch, StaleLock
 from recipec.pins.changes import describe
 from recipec.pins.data import DataFacts, read_data
 from recipec.pins.fetch import Dropped, Upstream, package_paths, project_files
-from recipec.pins.lockfile import LOCK_VERSION, Lock, Model, ModelFile, Platform
+from recipec.pins.lockfile import LOCK_VERSION, Deb, Lock, Model, ModelFile, Platform
 from recipec.pins.models import (
     ALLOW_PICKLE,
     ModelFacts,
@@ -52,6 +52,7 @@ def make_lock(
     old: Lock | None,
     stack: Stack,
     packages: Sequence[str],
+    extra: Sequence[str] = (),
     layer_format: int,
     project: Path,
     store: Store,
@@ -65,9 +66,10 @@ def make_lock(
 
     Without `fetch_packages` only the model and the data are looked at, which is all that planning
     needs: wheels and packages stay as `old` has them, and none is downloaded.
-    `stack` and `packages` say what the image needs, `layer_format` how its layers are written.
+    `stack` and `packages` say what the image needs, `extra` which Debian packages it has beside
+    `packages`, with all that they depend on, `layer_format` how its layers are written.
     Raises StaleLock when `locked` and anything would change, RecipeError for data or a model that
-    cannot be used, NoSolution, HashMismatch, and EnvironmentLacks.
+    cannot be used, NoSolution, NoSuchPackage, Unmet, HashMismatch, and EnvironmentLacks.
     """
     platform = platform or Platform()
     old = _usable(old, recipe.name, locked=locked)
@@ -77,6 +79,7 @@ def make_lock(
         platform=platform,
         exclude_newer=recipe.image.exclude_newer,
         packages=tuple(sorted(set(packages))),
+        extra=tuple(sorted({*extra} - {*packages})),
         progress=progress,
         jobs=jobs,
     )
@@ -88,7 +91,7 @@ def make_lock(
         versions=recipe.image.versions,
         training=(recipe.training.optimizer, *recipe.training.trackers),
     )
-    draft = _draft(recipe, recipe_digest, old, requirements, layer_format, data, model, platform)
+    draft = _draft(recipe, recipe_digest, old, requirements, layer_format, data, model, upstream)
     if locked:
         assert old is not None
         _refuse_changes(old, draft, upstream.packages)
@@ -154,18 +157,19 @@ def _draft(
     layer_format: int,
     data: DataFacts,
     model: PinnedModel,
-    platform: Platform,
+    upstream: Upstream,
 ) -> Lock:
     """The new lock with the old one's wheels and debs."""
     return Lock(
         recipe=recipe.name,
         recipe_digest=recipe_digest,
-        platform=platform,
+        platform=upstream.platform,
         uv=old.uv if old is not None else "",
         exclude_newer=recipe.image.exclude_newer,
         layer_format=layer_format,
         requirements=requirements,
         wheels=old.wheels if old is not None else (),
+        packages=upstream.extra,
         debs=old.debs if old is not None else (),
         model=model.model,
         data=data.files,
@@ -177,7 +181,8 @@ def _draft(
 def _refuse_changes(old: Lock, draft: Lock, packages: Sequence[str]) -> None:
     differences = list(describe(old, draft))
     pinned_packages = {deb.package for deb in old.debs}
-    differences += [f"deb removed: {name}" for name in sorted(pinned_packages - {*packages})]
+    if not draft.packages and not old.packages:
+        differences += [f"deb removed: {name}" for name in sorted(pinned_packages - {*packages})]
     differences += [f"deb added: {name}" for name in sorted({*packages} - pinned_packages)]
     if differences:
         listed = differences[:_MOST_LISTED]
@@ -192,17 +197,16 @@ def _refuse_changes(old: Lock, draft: Lock, packages: Sequence[str]) -> None:
 def _packages(draft: Lock, old: Lock | None, upstream: Upstream, *, locked: bool) -> Lock:
     """The draft with wheels and debs that fit it, every one in the store."""
     keep_wheels = old is not None and _wheel_inputs(old) == _wheel_inputs(draft)
-    keep_debs = (
-        old is not None
-        and old.platform == draft.platform
-        and {deb.package for deb in old.debs} == {*upstream.packages}
-    )
+    keep_debs = old is not None and _debs_fit(old, draft, upstream.packages)
     dropped = upstream.fetch_pinned(
         draft.wheels if keep_wheels else (), draft.debs if keep_debs else ()
     )
     if dropped and locked:
         raise _gone(dropped)
     lock = draft
+    # First what is small: a wrong name costs no download of wheels.
+    if not keep_debs or dropped.debs:
+        lock = replace(lock, debs=_pin_debs(lock, upstream, dropped, keep=keep_debs))
     if not keep_wheels or dropped.wheels:
         from recipec.pins.wheels import uv_version
 
@@ -210,13 +214,27 @@ def _packages(draft: Lock, old: Lock | None, upstream: Upstream, *, locked: bool
         prefer = [wheel for wheel in draft.wheels if wheel.name not in gone]
         wheels = upstream.pin_wheels(draft.requirements, prefer=prefer)
         lock = replace(lock, wheels=wheels, uv=uv_version())
-    if not keep_debs:
-        lock = replace(lock, debs=upstream.newest_debs(upstream.packages))
-    elif dropped.debs:
-        anew = {d.package: d for d in upstream.newest_debs(d.package for d in dropped.debs)}
-        lock = replace(lock, debs=tuple(anew.get(deb.package, deb) for deb in lock.debs))
     upstream.notices += _repinned(dropped, lock)
     return lock
+
+
+def _debs_fit(old: Lock, draft: Lock, packages: Sequence[str]) -> bool:
+    """Whether the old lock's packages are those that the draft asks for."""
+    there = {deb.package for deb in old.debs}
+    if (old.platform, old.packages) != (draft.platform, draft.packages):
+        return False
+    return there >= {*packages, *draft.packages} and (bool(draft.packages) or there == {*packages})
+
+
+def _pin_debs(lock: Lock, upstream: Upstream, dropped: Dropped, *, keep: bool) -> tuple[Deb, ...]:
+    """Packages anew: all of them, or with `keep` those that upstream has dropped."""
+    if lock.packages:
+        # What a newer package depends on may be newer too: then all are taken as they are now.
+        return upstream.resolved_debs([deb for deb in lock.debs if deb not in dropped.debs])
+    if not keep:
+        return upstream.newest_debs(upstream.packages)
+    anew = {d.package: d for d in upstream.newest_debs(d.package for d in dropped.debs)}
+    return tuple(anew.get(deb.package, deb) for deb in lock.debs)
 
 
 def _repinned(dropped: Dropped, lock: Lock) -> list[str]:

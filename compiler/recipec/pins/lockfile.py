@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 LOCK_VERSION = 1
-_ONLY_IF_THERE = {"label_counts", "normal_form", "sources"}
+_ONLY_IF_THERE = {"label_counts", "normal_form", "packages", "sources"}
 """Keys that a lock holds only where they say something."""
 
 
@@ -135,6 +135,8 @@ class Lock:
     requirements: tuple[str, ...] = ()
     """What the wheels were resolved for, as PEP 508 texts in sorted order."""
     wheels: tuple[Wheel, ...]
+    packages: tuple[str, ...] = ()
+    """Debian packages asked for beyond the base's own; `debs` holds their dependencies too."""
     debs: tuple[Deb, ...]
     model: Model
     data: tuple[DataFile, ...]

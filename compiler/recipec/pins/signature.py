@@ -1,24 +1,28 @@
-"""The signature of a Debian archive's InRelease file, checked by gpgv where it is installed.
+"""The signature of a Debian archive's InRelease file, checked on any host.
 
 In: the file's bytes and the archive with its keyrings. Out: the text that was signed, and a notice
-when nobody checked it. It trusts no key that the configuration does not name.
+when the user asked for no check. It trusts the keys that the configuration names, and where that
+names Debian's own or none, the keys of Debian's archives that recipec carries. No gpgv is needed.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from recipec.errors import MISMATCH, RecipecError
+from recipec.catalog.debian import archive_keys
+from recipec.errors import MISMATCH, EnvironmentLacks, RecipecError
 from recipec.pins.aptconf import Archive
 from recipec.pins.transport import shown
 
+if TYPE_CHECKING:
+    from pysequoia import Cert
+
 _BEGIN, _SIGNATURE = "-----BEGIN PGP SIGNED MESSAGE-----", "-----BEGIN PGP SIGNATURE-----"
+_KEYRING_HINT = (
+    "correct Signed-By in apt's configuration, or RECIPEC_APT_KEYRING; `none` skips the check"
+)
 
 
 class UntrustedIndex(RecipecError):
@@ -30,58 +34,100 @@ class UntrustedIndex(RecipecError):
 def signed_text(raw: bytes, archive: Archive) -> tuple[str, str]:
     """The signed text of an InRelease file, and a notice if its signature was not checked.
 
-    Raises UntrustedIndex when it could be checked and does not hold.
+    Raises UntrustedIndex when it does not hold, EnvironmentLacks when there is no key to check it.
     """
     where = f"{shown(archive.uri)} {archive.suite}"
     if archive.trusted:
         return _unarmoured(raw), f"{where}: signature not checked, as configured"
-    keyrings = [keyring for keyring in archive.keyrings if keyring.is_file()]
-    if not keyrings and not archive.key:
-        return _unarmoured(raw), (
-            f"{where}: signature not checked, no keyring: install debian-archive-keyring or name"
-            " one in RECIPEC_APT_KEYRING"
+    return _verified(raw, list(_keys(archive, where)), where), ""
+
+
+def _keys(archive: Archive, where: str) -> Iterator[Cert]:
+    """Every certificate that the archive may be signed by."""
+    rings = [(str(path), path.read_bytes()) for path in archive.keyrings if path.is_file()]
+    if archive.key:
+        rings.append(("the key in apt's configuration", archive.key.encode()))
+    if archive.debian_keys:
+        rings.append(("recipec's own copy of Debian's keys", archive_keys()))
+    if not rings:
+        named = ", ".join(str(path) for path in archive.keyrings) or "no keyring"
+        raise EnvironmentLacks(
+            f"{where}: its signature cannot be checked: there is no keyring {named}",
+            hint=_KEYRING_HINT,
         )
-    gpgv = shutil.which("gpgv")
-    if gpgv is None:
-        return _unarmoured(raw), f"{where}: signature not checked, gpgv is missing: install gpgv"
-    return _verified(gpgv, raw, archive, keyrings, where), ""
+    from pysequoia import Cert
+
+    for name, data in rings:
+        try:
+            yield from Cert.split_bytes(data)
+        except RuntimeError as error:
+            raise EnvironmentLacks(
+                f"{where}: {name} is no OpenPGP keyring: {_first_line(error)}", hint=_KEYRING_HINT
+            ) from error
 
 
-def _verified(gpgv: str, raw: bytes, archive: Archive, keyrings: list[Path], where: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="recipec-") as name:
-        folder = Path(name)
-        signed, text = folder / "InRelease", folder / "text"
-        signed.write_bytes(raw)
-        command = [gpgv, "--homedir", name, "--output", str(text), "--status-fd", "1"]
-        keys = [keyring.read_bytes() for keyring in keyrings]
-        keys += [archive.key.encode()] if archive.key else []
-        for number, key in enumerate(keys):
-            # gpgv reads binary keyrings only.
-            (folder / f"{number}.gpg").write_bytes(_dearmoured(key))
-            command += ["--keyring", str(folder / f"{number}.gpg")]
-        done = subprocess.run(
-            [*command, str(signed)], capture_output=True, text=True, errors="replace", check=False
-        )
-        if done.returncode or "VALIDSIG" not in done.stdout or not text.is_file():
-            raise UntrustedIndex(
-                f"{where}: the archive's index is not signed by a trusted key"
-                f" ({_reason(done.stdout)})",
-                hint="check the mirror, and the keyring in Signed-By or RECIPEC_APT_KEYRING; never"
-                " use packages of an archive whose signature does not hold",
-            )
-        return text.read_text(encoding="utf-8")
+def _verified(raw: bytes, certificates: list[Cert], where: str) -> str:
+    from pysequoia import verify
+
+    signers: list[str] = []
+
+    def known(issuers: list[str]) -> list[Cert]:
+        signers.extend(issuers)
+        return certificates
+
+    try:
+        signed = verify(bytes=raw, store=known)
+        text = (signed.bytes or b"").decode("utf-8")
+    except (RuntimeError, UnicodeDecodeError) as error:
+        raise _untrusted(where, _reason(signers, certificates)) from error
+    if not signed.valid_sigs:
+        raise _untrusted(where, _reason(signers, certificates))
+    return text
 
 
-def _reason(status: str) -> str:
-    for word, meaning in (
-        ("BADSIG", "the signature does not fit the text"),
-        ("EXPKEYSIG", "the key has expired"),
-        ("REVKEYSIG", "the key was revoked"),
-        ("NO_PUBKEY", "the keyring lacks the signer's key"),
-    ):
-        if word in status:
-            return meaning
-    return "no valid signature"
+def _untrusted(where: str, reason: str) -> UntrustedIndex:
+    return UntrustedIndex(
+        f"{where}: the archive's index is not signed by a trusted key ({reason})",
+        hint="check the mirror, and the keyring in Signed-By or RECIPEC_APT_KEYRING; never"
+        " use packages of an archive whose signature does not hold",
+    )
+
+
+def _reason(signers: list[str], certificates: list[Cert]) -> str:
+    """Why it does not hold. `signers` are fingerprints or key ids, as the signatures name them."""
+    if not signers:
+        return "no valid signature"
+    there = [
+        certificate
+        for certificate in certificates
+        if any(key.endswith(signer) for key in _fingerprints(certificate) for signer in signers)
+    ]
+    if not there:
+        return "the keyring lacks the signer's key"
+    if all(certificate.is_revoked for certificate in there):
+        return "the key was revoked"
+    if all(_expired(certificate) for certificate in there):
+        return "the key has expired"
+    return "the signature does not fit the text"
+
+
+def _fingerprints(certificate: Cert) -> list[str]:
+    """Of the key and its subkeys, in lower-case hex digits."""
+    from pysequoia.packet import PacketPile
+
+    packets = PacketPile.from_bytes(bytes(certificate))
+    return [packet.fingerprint for packet in packets if packet.fingerprint]
+
+
+def _expired(certificate: Cert) -> bool:
+    from datetime import UTC, datetime
+
+    until = certificate.expiration
+    return until is not None and until < datetime.now(UTC)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def _unarmoured(raw: bytes) -> str:
@@ -91,21 +137,3 @@ def _unarmoured(raw: bytes) -> str:
         return text
     body = text.partition("\n\n")[2].partition(_SIGNATURE)[0]
     return re.sub(r"^- ", "", body, flags=re.MULTILINE)
-
-
-def _dearmoured(key: bytes) -> bytes:
-    """A public key in binary, from its armoured text or as it is."""
-    text = key.decode("ascii", "ignore")
-    if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in text:
-        return key
-    # Each block: headers, an empty line, base64, and a checksum line that starts with `=`.
-    blocks = re.findall(
-        r"-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[^\n]+: [^\n]*\n)*\s*\n(.*?)"
-        r"-----END PGP PUBLIC KEY BLOCK-----",
-        text.replace("\r\n", "\n"),
-        re.DOTALL,
-    )
-    try:
-        return b"".join(base64.b64decode(re.sub(r"\n=\S{4}\s*$", "", b.rstrip())) for b in blocks)
-    except binascii.Error:
-        return key

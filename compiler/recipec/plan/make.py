@@ -13,6 +13,7 @@ from recipec.pins.lockfile import Lock
 from recipec.plan.batches import guessed_blocks, reads_blocks
 from recipec.plan.corpus import corpus_recipe
 from recipec.plan.evaluation import plan_evaluation, plan_hardware
+from recipec.plan.image import plan_image
 from recipec.plan.ledger import Ledger
 from recipec.plan.method import plan_method
 from recipec.plan.model import plan_model
@@ -46,7 +47,7 @@ def make_plan(
             f"{plain['name']} ({plain['task']['type']})",
             "a recipe of its own reads the text before the task; `recipec plan` shows it too",
         )
-    ledger.keep("image", recipe.image, "base", "small, and its CPython runs every wheel we pin")
+    plan_image(recipe, ledger)
     settings = Settings(
         name=recipe.name,
         domain=recipe.domain.name,

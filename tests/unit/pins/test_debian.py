@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from recipec.catalog.debian import archive_keys
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.pins.aptconf import Archive, DebSources, deb_sources
 from recipec.pins.debian import DebIndex, read_archives
@@ -109,21 +110,69 @@ def test_a_foreign_key(
     assert "(the keyring lacks the signer's key)" in caught.value.message
 
 
-def test_no_keyring_is_said(site: Site, store: Store, signer: Signer, tmp_path: Path) -> None:
+def test_a_keyring_that_is_not_there(
+    site: Site, store: Store, signer: Signer, tmp_path: Path
+) -> None:
     site.files |= mirror_files({"libc6": "1"}, sign=signer)
-    index = read(mirror(site, RECIPEC_APT_KEYRING=str(tmp_path / "none")), store, "libc6")
-    assert index.newest(["libc6"])[0].deb.version == "1"
-    assert "signature not checked, no keyring" in index.notices[0]
+    with pytest.raises(EnvironmentLacks) as caught:
+        read(mirror(site, RECIPEC_APT_KEYRING=str(tmp_path / "none")), store, "libc6")
+    assert caught.value.message == (
+        f"{site.base}/debian bookworm: its signature cannot be checked:"
+        f" there is no keyring {tmp_path / 'none'}"
+    )
 
 
-def test_no_gpgv_is_said(
+def test_a_keyring_that_is_none(site: Site, store: Store, signer: Signer, tmp_path: Path) -> None:
+    site.files |= mirror_files({"libc6": "1"}, sign=signer)
+    (tmp_path / "ring").write_bytes(b"a letter")
+    with pytest.raises(EnvironmentLacks) as caught:
+        read(mirror(site, RECIPEC_APT_KEYRING=str(tmp_path / "ring")), store, "libc6")
+    assert f"{tmp_path / 'ring'} is no OpenPGP keyring" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_no_program_is_needed_to_check_a_signature(
     site: Site, store: Store, signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.files |= mirror_files({"libc6": "1"}, sign=signer)
     monkeypatch.setenv("PATH", str(tmp_path))
     index = read(mirror(site, RECIPEC_APT_KEYRING=str(signer.keyring)), store, "libc6")
     assert index.newest(["libc6"])[0].deb.version == "1"
-    assert "gpgv is missing" in index.notices[0]
+    assert index.notices == ()
+
+
+def test_a_host_without_keyrings_trusts_debian_alone(
+    site: Site, store: Store, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files |= mirror_files({"libc6": "1"}, sign=signer)
+    monkeypatch.setattr("recipec.pins.aptconf.KEYRINGS", ())
+    with pytest.raises(UntrustedIndex) as caught:
+        read(mirror(site), store, "libc6")
+    assert "(the keyring lacks the signer's key)" in caught.value.message
+
+
+def test_a_text_beside_the_signed_one_is_not_read(site: Site, store: Store, signer: Signer) -> None:
+    files = mirror_files({"libc6": "1"}, sign=signer)
+    place = "/debian/dists/bookworm/InRelease"
+    files[place] = b"Origin: Debian\nSHA256:\n 0 0 main/binary-amd64/Packages\n\n" + files[place]
+    site.files |= files
+    index = read(mirror(site, RECIPEC_APT_KEYRING=str(signer.keyring)), store, "libc6")
+    assert index.newest(["libc6"])[0].deb.version == "1"
+
+
+def test_the_keys_that_recipec_carries() -> None:
+    """As Debian publishes them at its page of archive keys."""
+    from pysequoia import Cert
+
+    found = {cert.fingerprint.upper() for cert in Cert.split_bytes(archive_keys())}
+    assert found == {
+        "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",  # archive, 12
+        "05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0",  # security, 12
+        "4D64FEC119C2029067D6E791F8D2585B8783D481",  # stable, 12
+        "04B54C3CDCA79751B16BC6B5225629DF75B188BD",  # archive, 13
+        "5E04A1E3223A19A20706E20F9904613D4CCE68C6",  # security, 13
+        "41587F7DB8C774BCCF131416762F67A0B2C39DE4",  # stable, 13
+    }
 
 
 def test_an_index_with_other_bytes(site: Site, store: Store) -> None:

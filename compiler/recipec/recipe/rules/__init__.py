@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recipec.recipe.rules import architecture, data, evaluation, method, task, training
+from recipec.recipe.rules import architecture, data, evaluation, image, method, task, training
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe
 
 __all__ = ["Broken", "broken_rules"]
 
-_MODULES = (task, data, architecture, method, training, evaluation)
+_MODULES = (task, data, architecture, method, training, evaluation, image)
 
 
 def broken_rules(recipe: Recipe, task_known: bool = True) -> Iterator[Broken]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from recipec.recipe.schema.values import DATE_OR_TIME, Count, Metric, Text
+from recipec.recipe.schema.values import DATE_OR_TIME, DEBIAN_PACKAGE, Count, Metric, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,35 @@ class ImageOptions:
     """What the image is made of."""
 
     base: Annotated[
-        Literal["debian-12"], Meta(description="The base: Debian packages and their CPython.")
+        Literal["debian-12", "debian-13"],
+        Meta(
+            description=(
+                "The base: Debian packages and their CPython, 3.11 of `debian-12` and 3.13 of"
+                " `debian-13`. An image of a registry is no base: nothing in it is pinned by us."
+            )
+        ),
     ] = "debian-12"
+    package_set: Annotated[
+        Literal["minimal", "cloud"],
+        Meta(
+            description=(
+                "`minimal`: what Python and the wheels need, and no shell. `cloud`: also bash,"
+                " coreutils, procps and what start scripts take for granted, and a home."
+            )
+        ),
+    ] = "minimal"
+    jit: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether the image has a C and C++ compiler, which `torch.compile` and Triton call."
+            )
+        ),
+    ] = False
+    packages: Annotated[
+        list[Annotated[str, Meta(pattern=DEBIAN_PACKAGE)]],
+        Meta(description="More Debian packages by name; what they depend on comes along."),
+    ] = field(default_factory=list)
     versions: Annotated[
         dict[str, Text],
         Meta(
