@@ -27,6 +27,8 @@ COMMANDS = {
     "verify": "build again, train again, compare every byte",
     "diff": "explain how two recipes, locks or images differ",
     "push": "send the image to a registry, byte for byte",
+    "pull": "fetch an image from a registry, every blob checked by its digest",
+    "copy": "copy an image from one repository to another, byte for byte",
     "export-archive": "write the image as one file for `docker load`, podman and skopeo",
     "cache": "the content store: info, gc, verify",
     "doctor": "what this machine can do, and what to install",
