@@ -22,8 +22,8 @@ from recipec.publish.registry import (
     Pushed,
     open_session,
     put_manifest,
-    read_back,
     remember,
+    tag_all,
 )
 from recipec.publish.session import Session
 from recipec.publish.upload import Outcome, Upload
@@ -48,10 +48,9 @@ def copy(
     same = here.registry == there.registry
     putting = open_session(there, {here.repository} if same else set(), plain_http=plain_http)
     moved = _blobs(getting, putting, here, there, manifests, store, progress)
-    for manifest in manifests:
+    for manifest in manifests[:-1]:
         put_manifest(putting, there, manifest.about.digest, manifest.about, manifest.data)
-    put_manifest(putting, there, there.tag, top.about, top.data)
-    read_back(putting, there, top.about)
+    tag_all(putting, there, (there.tag,), top.about, top.data)
     return Pushed(
         registry=there.registry,
         repository=there.repository,

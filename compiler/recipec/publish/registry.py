@@ -18,13 +18,20 @@ from recipec.publish import credentials
 from recipec.publish.manifests import ACCEPT
 from recipec.publish.parallel import each
 from recipec.publish.reference import Reference, Target, check_tag, parse
-from recipec.publish.refusals import refusal
+from recipec.publish.refusals import refusal, said
 from recipec.publish.session import Session
 from recipec.publish.upload import Outcome, Upload, has_blob
+from recipec.publish.wire import Answer
 from recipec.store import Store, sha256
 
 SEEN = "pushed"
 """Kind of the store's records that say which repository of a registry got a blob."""
+
+MANIFEST_TRIES = 3
+_PASSING = frozenset(
+    {"MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "DIGEST_INVALID", "SIZE_INVALID"}
+)
+"""Error codes of a manifest that was spoilt on the way, or came before the news of its blobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +92,7 @@ def push(
     sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
     session = open_session(target, set(sources.values()), plain_http=plain_http)
     moved = _send_blobs(session, target, blobs, sources, store, progress)
-    for name in names:
-        put_manifest(session, target, name, manifest, store.read(manifest.digest))
-    read_back(session, target, manifest)
+    tag_all(session, target, names, manifest, store.read(manifest.digest))
     return Pushed(
         registry=target.registry,
         repository=target.repository,
@@ -165,21 +170,49 @@ def greet(session: Session) -> None:
         )
 
 
+def tag_all(
+    session: Session, target: Target, names: Sequence[str], manifest: Descriptor, data: bytes
+) -> None:
+    """Put a manifest under its digest, prove that it is there, then give it its tags.
+
+    Under a digest a registry checks what it gets, so bytes that were spoilt on the way never get a
+    tag first. Raises EnvironmentLacks if the registry refuses, HashMismatch if it names or returns
+    another digest.
+    """
+    put_manifest(session, target, manifest.digest, manifest, data)
+    read_back(session, target, manifest)
+    for name in names:
+        put_manifest(session, target, name, manifest, data)
+
+
 def put_manifest(
     session: Session, target: Target, name: str, manifest: Descriptor, data: bytes
 ) -> None:
     """Put the manifest under a tag, or under its digest. Raises HashMismatch if it is changed."""
-    answer = session.request(
+    for attempt in range(MANIFEST_TRIES):
+        answer = _put(session, target, name, manifest, data)
+        if answer.status in {200, 201, 202}:
+            found = answer.headers.get("Docker-Content-Digest", "") or manifest.digest
+            if found != manifest.digest:
+                # Once more, so that the tag does not stay where spoilt bytes have put it.
+                _put(session, target, name, manifest, data)
+                raise _changed(target, manifest, found)
+            return
+        if answer.status == 429 or said(answer)[0] not in _PASSING:
+            break
+        session.pause(attempt)
+    # A tag that cannot be moved may be where it should be already.
+    if ":" in name or _digest_at(session, target, name) != manifest.digest:
+        raise refusal(answer, f"the manifest as {name}", target.registry)
+
+
+def _put(session: Session, target: Target, name: str, manifest: Descriptor, data: bytes) -> Answer:
+    return session.request(
         "PUT",
         f"/v2/{target.repository}/manifests/{name}",
         headers={"Content-Type": manifest.media_type},
         body=data,
     )
-    if answer.status not in {200, 201, 202}:
-        raise refusal(answer, f"the manifest as {name}", target.registry)
-    found = answer.headers.get("Docker-Content-Digest", "") or manifest.digest
-    if found != manifest.digest:
-        raise _changed(target, manifest, found)
 
 
 def read_back(session: Session, target: Target, manifest: Descriptor) -> None:

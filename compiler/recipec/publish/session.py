@@ -133,6 +133,7 @@ class Session:
                 if used is None:
                     used = self._for(place)
                 authorization = {"Authorization": used} if used else {}
+                self._guard(place)
                 with self.wire.stream("GET", place, {**headers, **authorization}) as response:
                     if response.status == 401 and self._ours(place):
                         self._authenticate(response.headers.get("WWW-Authenticate", ""), used)

@@ -7,6 +7,7 @@ headers that it is given, follows no redirect, and shows no URL's query, which m
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import weakref
@@ -218,4 +219,4 @@ def _reason(error: Exception) -> str:
     if isinstance(inner, Exception) and inner is not error:
         return _reason(inner)
     text = getattr(error, "strerror", None) or str(inner).rpartition(">: ")[2]
-    return text.strip() or type(error).__name__
+    return re.sub(r"^\w+Pool\([^)]*\): ", "", text).strip() or type(error).__name__
