@@ -35,7 +35,8 @@ class Quirks:
     login: str = "`docker login {host}`"
     whole_max: int = 0
     """The largest blob that it takes in one request."""
-    chunk_max: int = 0
+    chunk: int = 0
+    """The size of a chunk: the most that it takes."""
     chunks: bool = True
     """Whether a blob may come in chunks."""
     mount: str = "yes"
