@@ -172,9 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._forward_part(fault.cut_after)
             return self._cut(reset=fault.reset)
         body = self._body()
-        if self.path.startswith("/token"):
+        if self.path.startswith("/token") and not (fault and fault.status):
             return self._give_token()
-        if self.proxy.users and not self._let_in():
+        if self.proxy.users and not self.path.startswith("/token") and not self._let_in():
             return None
         if self.proxy.storage and self.command == "GET" and "/blobs/sha256:" in self.path:
             place = f"http://{self.proxy.storage}{self.path}?signature=s3cret"

@@ -160,7 +160,7 @@ def retry_after(answer: Answer) -> float:
     text = answer.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, LookupError):
         until = parsedate_to_datetime(text)
         return max(0.0, (until - parsedate_to_datetime(answer.headers["Date"])).total_seconds())
     return 0.0

@@ -16,7 +16,6 @@ from recipec.cli.main import main
 from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput, UsageError
 from recipec.image.image import OCI_MANIFEST, Image
 from recipec.progress import Silent
-from recipec.publish import session as session_module
 from recipec.publish.copy import copy
 from recipec.publish.manifests import OCI_INDEX
 from recipec.publish.pull import pull
@@ -30,14 +29,6 @@ from tests.support.images import make_image, make_layer
 pytestmark = pytest.mark.engine
 
 BIG = 3 << 20
-
-
-@pytest.fixture(autouse=True)
-def _no_user_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(session_module.Session, "pause", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ import pytest
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.image import Image
 from recipec.progress import Silent
-from recipec.publish import session as session_module
 from recipec.publish import upload as upload_module
 from recipec.publish import wire as wire_module
 from recipec.publish.copy import copy
@@ -24,34 +22,18 @@ from recipec.publish.pull import pull
 from recipec.publish.registry import push
 from recipec.store import Store, digest_of_file
 from tests.support.chaos import Chaos
-from tests.support.daemons import Registry, registry
-from tests.support.faults import Proxy, proxy
+from tests.support.daemons import Registry
+from tests.support.faults import Proxy
 from tests.support.images import make_image, make_layer
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(autouse=True)
-def _impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting between attempts, small chunks, a short read timeout: more happens in a second."""
-    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(session_module.Session, "pause", lambda *_: None)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small chunks and a short read timeout: more happens in a second."""
     monkeypatch.setattr(upload_module, "PIECE", 96 << 10)
     monkeypatch.setattr(wire_module, "READ", 5.0)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Registry]:
-    with registry(tmp_path / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def before(served: Registry) -> Iterator[Proxy]:
-    with proxy(served.host) as running:
-        yield running
 
 
 def an_image(store: Store, number: int) -> Image:
