@@ -17,7 +17,6 @@ from urllib3 import BaseHTTPResponse
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.filelocks import hold
 from recipec.image.image import Descriptor
-from recipec.publish.refusals import refusal
 from recipec.publish.session import ATTEMPTS, RECOVERABLE, Session
 from recipec.publish.wire import Answer, Cut, retry_after
 from recipec.store import CHUNK, Store, digest_of_file, disk_error, make_folder
@@ -137,7 +136,7 @@ class Download:
         answer = Answer(status=status, headers=response.headers, data=data, url=self._url)
         if status in RECOVERABLE:
             raise Cut(f"status {status}", wait=retry_after(answer), status=status)
-        raise refusal(answer, f"the blob {self._blob.digest}", self._session.registry)
+        raise self._session.refusal(answer, f"the blob {self._blob.digest}")
 
     def _copy(
         self,

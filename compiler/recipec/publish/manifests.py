@@ -15,7 +15,6 @@ from typing import Any
 
 from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput, visible
 from recipec.image.image import DOCKER_MANIFEST, OCI_MANIFEST, Descriptor
-from recipec.publish.refusals import refusal
 from recipec.publish.session import Session
 from recipec.store import sha256
 
@@ -71,7 +70,7 @@ def fetch(
     if answer.status == 404:
         raise EnvironmentLacks(f"there is no {name}", hint="check the name and the tag")
     if answer.status != 200:
-        raise refusal(answer, f"the manifest of {name}", session.registry)
+        raise session.refusal(answer, f"the manifest of {name}")
     digest = sha256(answer.data)
     told = answer.headers.get("Docker-Content-Digest", "") or digest
     for expected in (wanted if ":" in wanted else digest, told):

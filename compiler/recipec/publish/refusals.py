@@ -33,12 +33,15 @@ def denied(registry: str, *, known: bool, said: str = "") -> EnvironmentLacks:
     )
 
 
-def refusal(answer: Answer, doing: str, registry: str) -> EnvironmentLacks:
-    """An answer with an unwelcome status as an error, with the registry's own words."""
+def refusal(answer: Answer, doing: str, registry: str, *, known: bool = True) -> EnvironmentLacks:
+    """An answer with an unwelcome status as an error, with the registry's own words.
+
+    `known` says whether credentials were sent; without any, a 403 means that some are wanted.
+    """
     code, words = said(answer)
     quirks = quirks_of(registry)
     if answer.status in {401, 403}:
-        return denied(registry, known=True, said=words)
+        return denied(registry, known=known, said=words)
     if quirks.missing and (answer.status == 404 or code in _MISSING):
         hint = quirks.missing
     elif answer.status == 415 or code in {"MANIFEST_INVALID", "UNSUPPORTED"}:

@@ -18,7 +18,7 @@ from recipec.publish import credentials
 from recipec.publish.manifests import ACCEPT
 from recipec.publish.parallel import each
 from recipec.publish.reference import Reference, Target, check_tag, parse
-from recipec.publish.refusals import refusal, said
+from recipec.publish.refusals import said
 from recipec.publish.session import Session
 from recipec.publish.upload import Outcome, Upload, has_blob
 from recipec.publish.wire import Answer
@@ -162,7 +162,7 @@ def greet(session: Session) -> None:
     if answer.status in {401, 403}:
         if session.has_token:
             return  # a token for one repository need not open the door of all
-        raise refusal(answer, "to talk", session.registry)
+        raise session.refusal(answer, "to talk")
     if answer.status != 200:
         raise EnvironmentLacks(
             f"{session.registry} is no registry: it answers /v2/ with status {answer.status}",
@@ -203,7 +203,7 @@ def put_manifest(
         session.pause(attempt)
     # A tag that cannot be moved may be where it should be already.
     if ":" in name or _digest_at(session, target, name) != manifest.digest:
-        raise refusal(answer, f"the manifest as {name}", target.registry)
+        raise session.refusal(answer, f"the manifest as {name}")
 
 
 def _put(session: Session, target: Target, name: str, manifest: Descriptor, data: bytes) -> Answer:
@@ -223,7 +223,7 @@ def read_back(session: Session, target: Target, manifest: Descriptor) -> None:
         headers={"Accept": manifest.media_type},
     )
     if answer.status != 200:
-        raise refusal(answer, "to return the manifest", target.registry)
+        raise session.refusal(answer, "to return the manifest")
     found = sha256(answer.data)
     if found != manifest.digest:
         raise _changed(target, manifest, found)

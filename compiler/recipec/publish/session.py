@@ -2,8 +2,8 @@
 
 In: requests by path. Out: answers. It retries what a registry may recover from (429, 5xx, cut
 connections) with growing waits, follows redirects of what is read, and keeps secrets and signed
-URLs out of every message. Passwords and tokens go to no other host and never over plain HTTP,
-loopback apart.
+URLs out of every message. Passwords and tokens go to no other host, and over plain HTTP only on
+loopback or where the user asked for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recipec.catalog.registries import quirks_of
 from recipec.errors import EnvironmentLacks
 from recipec.publish.credentials import Credential
 from recipec.publish.reference import is_loopback
-from recipec.publish.refusals import denied
+from recipec.publish.refusals import denied, refusal
 from recipec.publish.tokens import Tokens, challenge_of
 from recipec.publish.wire import Answer, Body, Cut, Wire, is_local, retry_after, shown
 
@@ -53,7 +53,7 @@ class Session:
         self.wire = Wire(self.base)
         self._credential = credential
         self._sleep = sleep or self.wire.stopped.wait
-        self._tokens = Tokens(registry, self.wire, scopes, credential, self.patiently)
+        self._tokens = Tokens(registry, self.wire, scopes, credential, self.patiently, self._guard)
         self._lock = threading.Lock()
         self._authorization = ""
 
@@ -163,6 +163,10 @@ class Session:
         """Where an answer points, in full; empty if it points nowhere."""
         found = answer.headers.get("Location", "")
         return urljoin(answer.url, found) if found else ""
+
+    def refusal(self, answer: Answer, doing: str) -> EnvironmentLacks:
+        """An answer with an unwelcome status as an error."""
+        return refusal(answer, doing, self.registry, known=self._credential is not None)
 
     def _ours(self, place: str) -> bool:
         return urlsplit(place)[:2] == urlsplit(self.base)[:2]

@@ -1,8 +1,8 @@
 """Bearer tokens: what a registry's token service gives for a user's credential.
 
 In: the fields of a `WWW-Authenticate` challenge. Out: a token. Source: the distribution project's
-"Token Authentication Specification". A credential goes to the service over HTTPS only, loopback
-apart; neither it nor the token is part of any message.
+"Token Authentication Specification". A credential goes to the service over HTTPS, and otherwise
+only where the session lets it; neither it nor the token is part of any message.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from recipec.errors import EnvironmentLacks
 from recipec.publish.credentials import Credential
 from recipec.publish.refusals import denied
-from recipec.publish.wire import Answer, Wire, is_local, shown
+from recipec.publish.wire import Answer, Wire, shown
 
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _FIELD = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^\s,"]+))')
@@ -28,7 +27,8 @@ def challenge_of(header: str) -> tuple[str, dict[str, str]]:
 
 
 class Tokens:
-    """Fetches tokens for one registry. `patiently` is how a request is repeated."""
+    """Fetches tokens for one registry. `patiently` is how a request is repeated, and `guard` raises
+    for a place to which nothing may be sent."""
 
     def __init__(
         self,
@@ -37,12 +37,14 @@ class Tokens:
         scopes: tuple[str, ...],
         credential: Credential | None,
         patiently: Callable[[Callable[[], Answer], str], Answer],
+        guard: Callable[[str], None],
     ) -> None:
         self._registry = registry
         self._wire = wire
         self._scopes = scopes
         self._credential = credential
         self._patiently = patiently
+        self._guard = guard
 
     def fetch(self, fields: Mapping[str, str]) -> str:
         """A token for the scopes; for the first alone if a service refuses the rest.
@@ -50,12 +52,7 @@ class Tokens:
         Raises EnvironmentLacks if there is none to be had.
         """
         realm = fields["realm"]
-        parts = urlsplit(realm)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_local(realm)):
-            raise EnvironmentLacks(
-                f"{self._registry} asks for credentials to be sent without encryption",
-                hint="the registry is set up wrongly; nothing was sent",
-            )
+        self._guard(realm)
         for scopes in dict.fromkeys((self._scopes, self._scopes[:1])):
             answer = self._patiently(
                 lambda scopes=scopes: self._ask(realm, fields.get("service", ""), scopes),  # type: ignore[misc]

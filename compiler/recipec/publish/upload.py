@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from recipec.catalog.registries import quirks_of
-from recipec.errors import EnvironmentLacks, HashMismatch, RecipecError
+from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.image import Descriptor
-from recipec.publish.refusals import refusal, said
+from recipec.publish.refusals import said
 from recipec.publish.session import ATTEMPTS, RECOVERABLE, Session
 from recipec.publish.wire import Answer, Cut, retry_after
 from recipec.store import digest_of_file
@@ -33,8 +33,8 @@ LEAST = 64 << 10
 RESUMES = 50
 """Cuts after which some progress was made that one blob may have."""
 
-_LOST = frozenset({404, 416})
-"""The registry has forgotten the upload, or counts its bytes otherwise than we do."""
+_LOST = frozenset({400, 404, 416})
+"""The registry got other bytes, has forgotten the upload, or counts otherwise than we do."""
 
 _SPOILT = frozenset(
     {"DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN"}
@@ -219,8 +219,10 @@ class Upload:
         going_on = None if too_large or cut.status in _LOST else self._where(state)
         self._resumes += 1
         self._failures = 0 if going_on and going_on.offset > state.offset else self._failures + 1
+        if cut.status == 400:
+            self._check_file(path)
         if self._failures >= ATTEMPTS or self._resumes > RESUMES:
-            raise self._hopeless(cut, path)
+            raise self._hopeless(cut)
         if not too_large:
             self._session.pause(max(0, self._failures - 1), cut.wait)
         if going_on is not None:
@@ -244,15 +246,18 @@ class Upload:
         location = urljoin(answer.url, answer.headers.get("Location", "")) or state.location
         return _State(location=location, offset=offset, chunk=self._piece)
 
-    def _hopeless(self, cut: Cut, path: Path) -> RecipecError:
+    def _check_file(self, path: Path) -> None:
+        """Raise HashMismatch if it is our file whose bytes are not the digest's."""
         found = digest_of_file(path)
         if found != self._blob.digest:
-            return HashMismatch(
+            raise HashMismatch(
                 "a blob of the cache",
                 expected=self._blob.digest,
                 found=found,
                 hint="run `recipec cache verify`, then build again",
             )
+
+    def _hopeless(self, cut: Cut) -> EnvironmentLacks:
         return EnvironmentLacks(
             f"the upload of {self._blob.digest} to {self._session.registry} "
             f"keeps failing: {cut.why}",
@@ -261,11 +266,10 @@ class Upload:
 
     def _cut_or_refused(self, answer: Answer) -> Exception:
         code, words = said(answer)
-        passing = answer.status in RECOVERABLE | _LOST | {413}
+        passing = answer.status in (RECOVERABLE | _LOST | {413}) - {400}
         if passing or (answer.status == 400 and code in _SPOILT):
             words = words if code in _SPOILT else f"status {answer.status}"
-            status = 404 if code in _SPOILT else answer.status
-            return Cut(words, wait=retry_after(answer), status=status)
+            return Cut(words, wait=retry_after(answer), status=answer.status)
         return self._refused(answer)
 
     def _refused(self, answer: Answer) -> EnvironmentLacks:
@@ -314,7 +318,7 @@ def _agree(answer: Answer, blob: Descriptor, session: Session) -> None:
 
 
 def _refused(answer: Answer, blob: Descriptor, session: Session) -> EnvironmentLacks:
-    return refusal(answer, f"the blob {blob.digest}", session.registry)
+    return session.refusal(answer, f"the blob {blob.digest}")
 
 
 def _number(text: str) -> int:

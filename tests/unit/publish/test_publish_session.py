@@ -115,7 +115,7 @@ def test_tokens_are_not_asked_for_in_the_clear() -> None:
     known = Credential(user="me", password="s3cret")
     session = Session("registry.example", scopes=("s",), credential=known)
     for realm in ("http://auth.example/token", "file:///etc/passwd"):
-        with pytest.raises(EnvironmentLacks, match="without encryption") as error:
+        with pytest.raises(EnvironmentLacks, match="which is not encrypted") as error:
             session._tokens.fetch({"realm": realm})
         assert "s3cret" not in error.value.render()
 
@@ -164,6 +164,8 @@ def test_refusals_say_what_to_do(registry: str, given: Answer, message: str, hin
 
 
 def test_who_is_not_logged_in_is_told_how() -> None:
+    anonymous = refusal(answer(403, errors("DENIED", "no")), "it", "ghcr.io", known=False)
+    assert anonymous.message == "ghcr.io wants credentials and there are none"
     assert denied("team.azurecr.io", known=False).hint == (
         "`az acr login --name NAME`, or install docker-credential-acr-env"
     )
