@@ -13,6 +13,7 @@ import pytest
 from recipec.errors import EnvironmentLacks
 from recipec.image.image import Image
 from recipec.progress import Silent
+from recipec.publish import session as session_module
 from recipec.publish.registry import push, survey
 from recipec.publish.upload import Outcome
 from recipec.store import Store, sha256
@@ -217,6 +218,26 @@ def test_a_read_only_registry_says_so(tmp_path: Path, store: Store, image: Image
         with pytest.raises(EnvironmentLacks) as error:
             push(image, store, f"{museum.host}/team/tiny:v1", progress=Silent())
         assert re.search(r"refuses the blob sha256:\w+: status 405$", error.value.message)
+
+
+def test_encrypted_and_only_where_the_certificate_is_trusted(
+    tmp_path: Path, store: Store, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=tests"]
+    words += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    places = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*words, *places], check=True, capture_output=True)
+    # A registry on this machine is spoken to in the clear; this one shall count as another's.
+    monkeypatch.setattr(session_module, "is_loopback", lambda _: False)
+    with registry(tmp_path / "secure", tls=(certificate, key)) as secure:
+        with pytest.raises(EnvironmentLacks) as error:
+            push(image, store, f"{secure.host}/team/tiny:v1", progress=Silent())
+        assert error.value.message.startswith(f"no trusted connection to {secure.host}: ")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        pushed = push(image, store, f"{secure.host}/team/tiny:v1", progress=Silent())
+    assert pushed.digest == image.manifest.digest
 
 
 def test_no_registry_there(store: Store, image: Image) -> None:
