@@ -3,15 +3,16 @@
     python -m bench.push [--times N]
 
 Whole commands, in turns: each push goes to a docker-registry of its own with empty storage, since
-one that knows the blobs would write less. skopeo reads the OCI layout that recipec wrote. After the
-cold pushes: the same push again, and one after an edit of the recipe, each with the bytes that the
-requests carried.
+one that knows the blobs would write less. skopeo reads the OCI layout that recipec wrote. Wall clock,
+and the commands' own CPU time, which a busy machine disturbs less. After each cold push: the same
+push again. At the end: the bytes that requests carry after an edit of the recipe.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -35,17 +36,22 @@ def main() -> None:
         command([*RECIPEC, "build", str(recipe)])
         layout = recipe.parents[1] / "build/legal-t5/image"
         print(f"{_size(layout) / 1e6:.0f} MB in {len(list(_blobs(layout)))} blobs, {times} times\n")
-        cold: dict[str, list[float]] = {"recipec": [], "skopeo": []}
-        again: dict[str, list[float]] = {"recipec": [], "skopeo": []}
+        kinds = ("recipec", "skopeo")
+        tables: dict[str, dict[str, list[float]]] = {
+            title: {kind: [] for kind in kinds}
+            for title in ("cold push", "cold push, CPU", "again", "again, CPU")
+        }
         for number in range(times):
             # In turns, and the other one first in every second round.
-            for kind in sorted(cold, reverse=bool(number % 2)):
+            for kind in sorted(kinds, reverse=bool(number % 2)):
                 with registry(work / f"registry-{kind}-{number}") as served:
                     words = _words(kind, recipe, layout, served)
-                    for found in (cold[kind], again[kind]):
-                        found += measure(kind, lambda words=words: command(words)).seconds  # type: ignore[misc]
-        _table("cold push", cold)
-        _table("the same push again", again)
+                    for title in ("cold push", "again"):
+                        wall, used = _run(words)
+                        tables[title][kind].append(wall)
+                        tables[f"{title}, CPU"][kind].append(used)
+        for title, seconds in tables.items():
+            _table(title, seconds)
         _edited(work, recipe)
 
 
@@ -57,6 +63,14 @@ def _words(kind: str, recipe: Path, layout: Path, served: Registry) -> list[str]
         "org.opencontainers.image.ref.name"
     ]
     return [*words, f"oci:{layout}:{reference}", f"docker://{served.host}/bench/legal-t5:v1"]
+
+
+def _run(words: list[str]) -> tuple[float, float]:
+    """Seconds of a command: on the wall, and of the CPU."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = measure(words[0], lambda: command(words)).median
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _table(title: str, seconds: dict[str, list[float]]) -> None:

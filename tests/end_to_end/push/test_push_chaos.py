@@ -87,7 +87,7 @@ def test_pushes_through_chaos(served: Registry, before: Proxy, tmp_path: Path) -
 def test_many_pushes_through_chaos(served: Registry, before: Proxy, tmp_path: Path) -> None:
     ends = rounds(range(100, 220), served, before, Store(tmp_path / "cache"))
     assert ends["done"] >= 60
-    assert ends["HashMismatch"] >= 10
+    assert ends["HashMismatch"] >= 4
     for kind in ("status", "busy", "cut", "reset", "lost", "stall", "flip", "short", "lie"):
         assert ends[kind] >= 10, kind
 
