@@ -3,9 +3,9 @@
     python -m bench.push [--times N]
 
 Whole commands, in turns: each push goes to a docker-registry of its own with empty storage, since
-one that knows the blobs would write less. skopeo reads the OCI layout that recipec wrote. Wall clock,
-and the commands' own CPU time, which a busy machine disturbs less. After each cold push: the same
-push again. At the end: the bytes that requests carry after an edit of the recipe.
+one that knows the blobs would write less. skopeo reads the OCI layout that recipec wrote. Wall
+clock, and the commands' own CPU time, which a busy machine disturbs less. After each cold push: the
+same push again. At the end: the bytes that requests carry after an edit of the recipe.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
         recipe = _project(work) / "recipes/legal-t5.yaml"
         command([*RECIPEC, "build", str(recipe)])
         layout = recipe.parents[1] / "build/legal-t5/image"
-        print(f"{_size(layout) / 1e6:.0f} MB in {len(list(_blobs(layout)))} blobs, {times} times\n")
+        print(f"{_size(layout) / 1e6:.0f} MB in {len(_blobs(layout))} files, {times} times\n")
         kinds = ("recipec", "skopeo")
         tables: dict[str, dict[str, list[float]]] = {
             title: {kind: [] for kind in kinds}
