@@ -27,6 +27,8 @@ COMMANDS = {
     "verify": "build again, train again, compare every byte",
     "diff": "explain how two recipes, locks or images differ",
     "push": "send the image to a registry, byte for byte",
+    "pull": "fetch an image from a registry, every blob checked by its digest",
+    "copy": "copy an image from one repository to another, byte for byte",
     "attest": "say what is in an image and how it was made; attach and sign that",
     "keys": "make a pair of keys for signing, as cosign does",
     "verify-signature": "check with a public key who has signed an image in a registry",

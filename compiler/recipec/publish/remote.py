@@ -13,20 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipec.errors import EnvironmentLacks, HashMismatch, UsageError, visible
-from recipec.image.image import DOCKER_MANIFEST, OCI_MANIFEST, Descriptor
+from recipec.errors import EnvironmentLacks, HashMismatch, visible
+from recipec.image.image import OCI_MANIFEST, Descriptor
 from recipec.publish import credentials
-from recipec.publish.reference import Target, parse
-from recipec.publish.session import Response, Session, refusal
+from recipec.publish.manifests import ACCEPT, DOCKER_LIST, OCI_INDEX
+from recipec.publish.reference import Target, parse_source
+from recipec.publish.refusals import refusal
+from recipec.publish.session import Session
 from recipec.publish.upload import Upload
+from recipec.publish.wire import LIMIT, Answer
 from recipec.store import Store, sha256
 
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-_ACCEPT = ", ".join((OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST))
 DIGEST = re.compile("sha256:[0-9a-f]{64}")
-LARGEST = 32 << 20
-"""Bytes of the largest blob that is read into memory: a bill of materials, not a layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +68,10 @@ def parse_place(text: str) -> tuple[Target, str]:
 
     Raises UsageError with the way out.
     """
-    name, at, digest = text.partition("@")
-    target = parse(name)
-    if not at:
-        return target, target.tag
-    if not DIGEST.fullmatch(digest):
-        raise UsageError(f"{digest!r} is no digest", hint="sha256: and 64 hex digits")
-    return target, digest
+    source = parse_source(text)
+    tag = source.tag or "latest"
+    target = Target(registry=source.registry, repository=source.repository, tag=tag)
+    return target, source.wanted
 
 
 class Remote:
@@ -88,7 +83,7 @@ class Remote:
         self.session = Session(
             target.registry,
             scopes=(f"repository:{target.repository}:{actions}",),
-            credential=credentials.find(target.registry),
+            credential=credentials.find(target.registry, repository=target.repository),
             plain_http=plain_http,
         )
 
@@ -102,7 +97,7 @@ class Remote:
 
         Raises HashMismatch if the bytes are not those of the digest that was asked for.
         """
-        answer = self._get(f"manifests/{reference}", {"Accept": _ACCEPT})
+        answer = self._get(f"manifests/{reference}", {"Accept": ACCEPT})
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -140,14 +135,10 @@ class Remote:
     def blob(self, descriptor: Mapping[str, Any]) -> bytes:
         """A small blob by its plain descriptor. Raises HashMismatch for other bytes."""
         digest, size = str(descriptor.get("digest")), descriptor.get("size")
-        if not DIGEST.fullmatch(digest) or not isinstance(size, int) or size > LARGEST:
+        if not DIGEST.fullmatch(digest) or not isinstance(size, int) or size > LIMIT:
             shown = visible(f"{digest} with {size} bytes")
             raise EnvironmentLacks(f"{self.name} names a blob that is not read: {shown}")
         answer = self._get(f"blobs/{digest}", {})
-        hops = 0
-        while answer.status in {301, 302, 303, 307, 308} and hops < 5:
-            answer = self.session.request("GET", answer.headers.get("Location", ""))
-            hops += 1
         if answer.status != 200:
             raise refusal(answer, f"to give the blob {digest}", self.target.registry)
         if sha256(answer.data) != digest:
@@ -157,11 +148,13 @@ class Remote:
     def put_blob(self, data: bytes, media_type: str, store: Store) -> Descriptor:
         """Upload a small blob by way of the store; its descriptor."""
         blob = Descriptor(media_type=media_type, digest=store.add_bytes(data), size=len(data))
-        path = store.path(blob.digest)
-        Upload(self.session, self.target.repository, blob, path, lambda _: None).run()
+        repository = self.target.repository
+        Upload(
+            self.session, repository, blob, lambda: store.path(blob.digest), lambda _: None
+        ).run()
         return blob
 
-    def put_manifest(self, data: bytes, media_type: str, reference: str) -> Response:
+    def put_manifest(self, data: bytes, media_type: str, reference: str) -> Answer:
         """Put a manifest or index under a tag or its digest; the registry's answer."""
         answer = self.session.request(
             "PUT",
@@ -176,7 +169,7 @@ class Remote:
             raise HashMismatch(f"{self.name}:{reference}", expected=sha256(data), found=found)
         return answer
 
-    def _get(self, path: str, headers: Mapping[str, str]) -> Response:
+    def _get(self, path: str, headers: Mapping[str, str]) -> Answer:
         return self.session.request("GET", f"/v2/{self.target.repository}/{path}", headers=headers)
 
 
