@@ -43,6 +43,7 @@ docs: $(VENV)/test.done
 bench: $(VENV)/test.done engines
 	python -m bench.check
 	python -m bench.image
+	python -m bench.push
 	$(BIN)/pip install --quiet --editable ".[bench]"
 	python -m bench.training
 

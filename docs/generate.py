@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipec.catalog import support
+from recipec.catalog import registries, support
 from recipec.cli.main import COMMANDS, _parser
 from recipec.recipe.json_schema import json_schema, json_schema_text
 
@@ -45,6 +45,7 @@ def pages() -> dict[str, str]:
         "recipe.md": reference(),
         "support.md": support_table(),
         "cli.md": commands(),
+        "registries.md": registries_page(),
     }
 
 
@@ -159,6 +160,32 @@ def support_table() -> str:
             f"| {name} | {model.family} | {', '.join(model.linear)} | {', '.join(model.head)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def registries_page() -> str:
+    """What is true of every registry, from registries.head.md, and what the table says of some."""
+    rows = ["| registry | hosts | log in | chunks | mounts | repository |"]
+    rows.append("| --- | --- | --- | --- | --- | --- |")
+    more = []
+    for row in registries.table():
+        helper = f"; helper docker-credential-{row.helper}" if row.helper else ""
+        hosts = ", ".join(f"`{host}`" for host in row.hosts)
+        cells = [row.title, hosts, f"{row.login_at('HOST')}{helper}", _chunks(row), row.mount]
+        cells.append("must exist" if row.missing else "made by a push")
+        rows.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+        words = [word.rstrip(".") for word in (row.notes, row.missing, row.allowed) if word]
+        said = ". ".join(word[0].upper() + word[1:] for word in words)
+        more.append(f"- [{row.title}]({row.source}): {said}.")
+    head = (HERE / "registries.head.md").read_text(encoding="utf-8")
+    return "\n".join([NOTE + head, *rows, "", *more]) + "\n"
+
+
+def _chunks(row: registries.Quirks) -> str:
+    if not row.chunks:
+        return "none: a blob is one request"
+    most = f"of {row.chunk >> 20} MiB" if row.chunk else "yes"
+    whole = f"; from {row.whole_max >> 20} MiB on, always" if row.whole_max else ""
+    return most + whole
 
 
 def commands() -> str:

@@ -170,6 +170,12 @@ class UnsafeInput(RecipecError):
     exit_code = MISMATCH
 
 
+class NotSigned(RecipecError):
+    """No signature of the given key stands over these bytes."""
+
+    exit_code = MISMATCH
+
+
 class TrainingFailed(RecipecError):
     """The training script stopped with an error, or a gate did not hold."""
 

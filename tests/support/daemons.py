@@ -132,18 +132,28 @@ class Registry:
 
 
 @contextmanager
-def registry(folder: Path, *, htpasswd: str = "", read_only: bool = False) -> Iterator[Registry]:
-    """The real docker-registry on loopback; `htpasswd` lines ask for basic authentication."""
+def registry(
+    folder: Path,
+    *,
+    htpasswd: str = "",
+    read_only: bool = False,
+    tls: tuple[Path, Path] | None = None,
+) -> Iterator[Registry]:
+    """The real docker-registry on loopback; `htpasswd` lines ask for basic authentication.
+
+    With `tls`, a certificate and its key, it speaks HTTPS.
+    """
     program = shutil.which("docker-registry")
     assert program is not None, "install docker-registry to run the push tests"
     folder.mkdir(parents=True, exist_ok=True)
     host = f"127.0.0.1:{free_port()}"
+    secure = f", tls: {{certificate: '{tls[0]}', key: '{tls[1]}'}}" if tls else ""
     lines = [
         "version: 0.1",
         "log: {level: error}",
         f"storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}},",
         f"  maintenance: {{readonly: {{enabled: {str(read_only).lower()}}}}}}}",
-        f"http: {{addr: '{host}'}}",
+        f"http: {{addr: '{host}'{secure}}}",
     ]
     if htpasswd:
         (folder / "htpasswd").write_text(htpasswd)

@@ -26,6 +26,15 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_plain_http(parser: argparse.ArgumentParser) -> None:
+    """Leave for HTTP without encryption."""
+    parser.add_argument(
+        "--plain-http",
+        action="store_true",
+        help="talk to the registry without encryption; on this machine's own that is the rule",
+    )
+
+
 def positive(text: str) -> int:
     """A whole number above 0, for argparse."""
     number = int(text)

@@ -3,65 +3,71 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from recipec.cli import differences
 from recipec.cli.console import print_json
-from recipec.cli.project import split_member
+from recipec.cli.images import Named, named, open_named
 from recipec.errors import OK, UsageError
 from recipec.store import Store
 
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """One of the two things that are compared."""
-
-    kind: str
-    """recipe, lock or image."""
-    path: Path
+_IMAGES = ("image", "registry")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("one", type=Path, metavar="A", help="a recipe, a lock, or an OCI layout")
-    parser.add_argument("other", type=Path, metavar="B")
+    parser.add_argument(
+        "one",
+        metavar="A",
+        help="a recipe, a lock, or an image: an OCI layout, a build folder, an archive, or"
+        " registry.example/team/name:tag",
+    )
+    parser.add_argument("other", metavar="B")
+    parser.add_argument(
+        "--image", action="store_true", help="compare the images that two recipes were built to"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every difference. Raises UsageError when the two are not of one kind."""
-    one, other = side(options.one), side(options.other)
-    if one.kind != other.kind:
-        raise UsageError(
-            f"{one.path} is a {one.kind} and {other.path} is a {other.kind}",
-            hint="compare two recipes, two locks, or two images",
-        )
-    if one.kind == "recipe":
-        found = differences.of_recipes(one.path, other.path, Store())
-    elif one.kind == "lock":
-        found = differences.of_locks(one.path, other.path)
-    else:
-        found = differences.of_images(one.path, other.path)
+    one, other = named(options.one), named(options.other)
+    kind = _kind(one, other, images=options.image)
+    found, more = _compare(kind, one, other, Store())
     if options.json:
-        print_json({"kind": one.kind, "same": not found, "differences": found})
+        print_json({"kind": kind, "same": not found, "differences": found, **more})
     else:
-        print("\n".join(found) if found else f"the two {one.kind}s say the same")
+        print("\n".join(found) if found else f"the two {kind}s say the same")
     return OK
 
 
-def side(path: Path) -> Side:
-    """What lies at a path: by its name for recipes and locks, by its content for images."""
-    if path.is_dir():
-        for folder in (path, path / "image"):
-            if (folder / "index.json").is_file():
-                return Side(kind="image", path=folder)
-        raise UsageError(
-            f"{path} holds no image", hint="name an OCI layout or a build folder (build/NAME)"
-        )
-    file, _ = split_member(path)
-    if not file.is_file():
-        raise UsageError(f"there is no {path}", hint="name two files or two build folders")
-    if path.name.endswith(".json"):
-        return Side(kind="lock", path=path)
-    return Side(kind="recipe", path=path)
+def _kind(one: Named, other: Named, *, images: bool) -> str:
+    """What the two are compared as: a recipe beside an image is the image it was built to."""
+    kinds = {"image" if side.kind in _IMAGES else side.kind for side in (one, other)}
+    if images and "lock" not in kinds:
+        return "image"
+    if kinds == {"recipe", "image"}:
+        return "image"
+    if len(kinds) == 1 and not images:
+        return kinds.pop()
+    raise UsageError(
+        f"{one.text} is a {_noun(one)} and {other.text} is a {_noun(other)}",
+        hint="compare two recipes, two locks, or two images",
+    )
+
+
+def _noun(side: Named) -> str:
+    return "image" if side.kind in _IMAGES else side.kind
+
+
+def _compare(kind: str, one: Named, other: Named, store: Store) -> tuple[list[str], dict[str, Any]]:
+    """The differences in words, and what more JSON says of them."""
+    if kind == "recipe":
+        return differences.of_recipes(one.path, other.path, store), {}
+    if kind == "lock":
+        return differences.of_locks(one.path, other.path), {}
+    from recipec.cli.image_words import lines, to_plain
+    from recipec.image.compare import compare
+
+    found = compare(open_named(one, store), open_named(other, store))
+    return lines(found), to_plain(found)

@@ -1,20 +1,17 @@
-"""Differences in words: of two recipes, two locks, two images.
+"""Differences in words: of two recipes, two locks.
 
-In: paths. Out: sentences, sorted. Nothing is written and nothing is unpacked to disk.
+In: paths. Out: sentences, sorted. Nothing is written.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tarfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipec.errors import Diagnostic, EnvironmentLacks, RecipecError, RecipeError
+from recipec.errors import Diagnostic, RecipeError
 from recipec.store import Store
 
 
@@ -53,94 +50,6 @@ def of_locks(one: Path, other: Path) -> list[str]:
         before, after = _flat(left.get(section) or {}), _flat(right.get(section) or {})
         found += [f"{section} {key}: {value}" for key, value in _changes(before, after)]
     return found
-
-
-def of_images(one: Path, other: Path) -> list[str]:
-    """Which layers differ, and in them which files."""
-    left, right = _Image(one), _Image(other)
-    found = [f"config {key}: {value}" for key, value in _changes(left.settings, right.settings)]
-    gone = [layer for layer in left.layers if layer not in right.layers]
-    come = [layer for layer in right.layers if layer not in left.layers]
-    for image, layers, mark in ((left, gone, "-"), (right, come, "+")):
-        for layer in layers:
-            found.append(f"{mark} layer {image.names[layer]} {layer[:19]}")
-    before, after = left.files(gone), right.files(come)
-    for path in sorted({*before, *after}):
-        if path not in after:
-            found.append(f"  {path}: removed")
-        elif path not in before:
-            found.append(f"  {path}: added")
-        elif before[path] != after[path]:
-            found.append(f"  {path}: {_file_change(before[path], after[path])}")
-    return found
-
-
-class _Image:
-    """The newest image of an OCI layout on disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        try:
-            self._read()
-        except (LookupError, OSError, TypeError, ValueError) as error:
-            raise _unreadable(folder, error) from error
-
-    def _read(self) -> None:
-        index = json.loads((self._folder / "index.json").read_bytes())
-        manifest = json.loads(self._blob(index["manifests"][0]["digest"]).read_bytes())
-        config = json.loads(self._blob(manifest["config"]["digest"]).read_bytes())
-        self.settings = _flat({"architecture": config["architecture"], **config["config"]})
-        self.layers: list[str] = config["rootfs"]["diff_ids"]
-        history = [row for row in config.get("history", ()) if not row.get("empty_layer")]
-        said = [str(row.get("comment") or row.get("created_by") or "") for row in history]
-        self.names = dict(zip(self.layers, [*said, *[""] * len(self.layers)], strict=False))
-        blobs = [layer["digest"] for layer in manifest["layers"]]
-        self._blobs = dict(zip(self.layers, blobs, strict=True))
-
-    def _blob(self, digest: str) -> Path:
-        return self._folder / "blobs" / digest.replace(":", "/", 1)
-
-    def files(self, layers: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-        """Path to (kind, mode, size, link, sha256) of everything in these layers."""
-        found: dict[str, tuple[Any, ...]] = {}
-        try:
-            for layer in layers:
-                found |= _files_of(self._blob(self._blobs[layer]))
-        except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
-            raise _unreadable(self._folder, error) from error
-        return found
-
-
-def _files_of(blob: Path) -> dict[str, tuple[Any, ...]]:
-    found: dict[str, tuple[Any, ...]] = {}
-    with tarfile.open(blob, "r|gz") as tar:
-        for member in tar:
-            stream = tar.extractfile(member) if member.isfile() else None
-            digest = hashlib.sha256(stream.read()).hexdigest() if stream else ""
-            about = (member.type, member.mode, member.size, member.linkname, digest)
-            found[member.name] = about
-    return found
-
-
-def _unreadable(folder: Path, error: Exception) -> RecipecError:
-    reason = f"{type(error).__name__}: {error}"
-    hint = "build or fetch the image again"
-    return EnvironmentLacks(f"{folder} is not an image that can be read ({reason})", hint=hint)
-
-
-def _file_change(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
-    said = []
-    if before[0] != after[0]:
-        said.append("another kind of file")
-    if before[1] != after[1]:
-        said.append(f"mode {before[1]:o} -> {after[1]:o}")
-    if before[2] != after[2]:
-        said.append(f"{before[2]:,} -> {after[2]:,} bytes")
-    elif before[4] != after[4]:
-        said.append(f"other content in {after[2]:,} bytes")
-    if before[3] != after[3]:
-        said.append(f"link {before[3]} -> {after[3]}")
-    return ", ".join(said)
 
 
 def _lock(path: Path) -> dict[str, Any]:

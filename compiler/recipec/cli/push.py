@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from recipec.cli.common import add_build_options, add_recipe
+from recipec.cli.common import add_build_options, add_plain_http, add_recipe
 from recipec.cli.compile import compile_recipe
-from recipec.cli.console import print_json, quiet_or_bars, say
+from recipec.cli.console import quiet_or_bars
 from recipec.cli.project import find_project
+from recipec.cli.transfers import report, report_survey
 from recipec.errors import OK
+from recipec.filelocks import hold, use_of
 from recipec.store import Store
 
 
@@ -20,28 +22,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema2", action="store_true", help="push the Docker schema2 manifest, not the OCI one"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be moved, and change nothing there"
+    )
+    add_plain_http(parser)
     add_build_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compile if need be, then push."""
-    from recipec.publish.registry import push
+    """Compile if need be, then push, or say what a push would move."""
+    from recipec.publish.registry import push, survey
 
     project, store = find_project(options.recipe, options.output), Store()
     with quiet_or_bars(options.json) as bars:
         built = compile_recipe(project, store=store, progress=bars, jobs=options.jobs)
-        pushed = push(
-            built.image,
-            store,
-            options.reference,
-            schema2=options.schema2,
-            tags=tuple(options.tag),
-            progress=bars,
-        )
-    name = f"{pushed.registry}/{pushed.repository}@{pushed.digest}"
-    if options.json:
-        print_json({"reference": name, "digest": pushed.digest})
+        with hold(use_of(store), shared=True):
+            if options.dry_run:
+                found = survey(
+                    built.image,
+                    store,
+                    options.reference,
+                    schema2=options.schema2,
+                    tags=tuple(options.tag),
+                    plain_http=options.plain_http,
+                )
+            else:
+                pushed = push(
+                    built.image,
+                    store,
+                    options.reference,
+                    schema2=options.schema2,
+                    tags=tuple(options.tag),
+                    progress=bars,
+                    plain_http=options.plain_http,
+                )
+    if options.dry_run:
+        report_survey(found, as_json=options.json)
     else:
-        say("pushed; use it by digest, which never moves:")
-        print(name)
+        report(pushed, as_json=options.json, done="pushed")
     return OK

@@ -55,6 +55,8 @@ class Image:
     manifest: Descriptor
     """OCI manifest."""
     schema2: Descriptor
-    """Docker schema2 manifest over the same config and layers."""
+    """Docker schema2 manifest over the same config and layers.
+
+    An image that was pulled has one manifest of either kind, which then stands in both places."""
     config: Descriptor
     layers: tuple[Layer, ...]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recipec.errors import EnvironmentLacks
 from recipec.image.config import plain
-from recipec.image.image import OCI_MANIFEST, Descriptor, Image
+from recipec.image.image import Descriptor, Image
 from recipec.store import Store, canonical, disk_error, make_folder, write_atomically
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -35,17 +35,18 @@ def index(image: Image, reference: str) -> bytes:
 
     A reference without a host would be taken for `localhost/...` by some of them.
     """
-    entry = plain(image.manifest, OCI_MANIFEST)
+    entry = plain(image.manifest, image.manifest.media_type)
     entry["annotations"] = {
         "io.containerd.image.name": reference,
         "org.opencontainers.image.ref.name": reference,
     }
+    twin = {"annotations": {_SCHEMA2: image.schema2.digest}}
     return canonical(
         {
             "schemaVersion": 2,
             "mediaType": _INDEX,
             "manifests": [entry],
-            "annotations": {_SCHEMA2: image.schema2.digest},
+            **(twin if image.schema2 != image.manifest else {}),
         }
     )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recipec.catalog.registries import quirks_of
 from recipec.errors import EnvironmentLacks
 
 
@@ -35,32 +36,80 @@ class Credential:
         return f"Basic {base64.b64encode(pair).decode()}"
 
 
-def find(registry: str, environment: Mapping[str, str] | None = None) -> Credential | None:
+def find(
+    registry: str, environment: Mapping[str, str] | None = None, *, repository: str = ""
+) -> Credential | None:
     """The credential for `registry` from the first configuration that has one.
 
-    Raises EnvironmentLacks if a configuration file or a helper is broken.
+    podman keeps some for one `repository`, or for the folders above it. Raises EnvironmentLacks if
+    a configuration file or a helper is broken.
     """
+    keys = _keys(registry, repository)
     for path in _files(os.environ if environment is None else environment):
         config = _read(path)
-        helper = (config.get("credHelpers") or {}).get(registry) or config.get("credsStore")
-        entry = (config.get("auths") or {}).get(registry)
-        entry = entry or (config.get("auths") or {}).get(f"https://{registry}")
-        found = _from_entry(entry, path, registry) if entry else None
-        found = found or (_from_helper(str(helper), registry) if helper else None)
+        found = _in_entries(_section(config, "auths", path), keys, path, registry)
+        helpers = _section(config, "credHelpers", path)
+        for key in keys if found is None else ():
+            helper = helpers.get(key)
+            found = found or (_from_helper(str(helper), _server(registry)) if helper else None)
+        if found is None and config.get("credsStore") and not set(keys) & set(helpers):
+            found = _from_helper(str(config["credsStore"]), _server(registry))
+        if found is not None:
+            return found
+    return None
+
+
+def _keys(registry: str, repository: str) -> list[str]:
+    """What a configuration may call this registry, the narrowest first."""
+    parts = repository.split("/") if repository else []
+    narrow = ["/".join([registry, *parts[:count]]) for count in range(len(parts), 0, -1)]
+    names = [registry, *quirks_of(registry).credentials]
+    schemes = [f"https://{registry}{rest}" for rest in ("", "/", "/v1/", "/v2/")]
+    return [*narrow, *names, *schemes]
+
+
+def _server(registry: str) -> str:
+    """What a credential helper calls this registry."""
+    return next(iter(quirks_of(registry).credentials), registry)
+
+
+def _section(config: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    found = config.get(name) or {}
+    if not isinstance(found, dict):
+        raise _broken(path)
+    return found
+
+
+def _in_entries(
+    entries: dict[str, Any], keys: list[str], path: Path, registry: str
+) -> Credential | None:
+    for key in keys:
+        entry = entries.get(key) or {}
+        if not isinstance(entry, dict):
+            raise _broken(path)
+        found = _from_entry(entry, path, registry)
         if found is not None:
             return found
     return None
 
 
 def _files(environment: Mapping[str, str]) -> Iterator[Path]:
+    """The file that a variable names, docker's, then podman's (containers-auth.json(5))."""
     if "REGISTRY_AUTH_FILE" in environment:
         yield Path(environment["REGISTRY_AUTH_FILE"])
+    home = environment.get("HOME")
     if "DOCKER_CONFIG" in environment:
         yield Path(environment["DOCKER_CONFIG"], "config.json")
-    elif "HOME" in environment:
-        yield Path(environment["HOME"], ".docker", "config.json")
+    elif home:
+        yield Path(home, ".docker", "config.json")
     if "XDG_RUNTIME_DIR" in environment:
         yield Path(environment["XDG_RUNTIME_DIR"], "containers", "auth.json")
+    else:
+        yield Path(f"/run/containers/{os.getuid()}/auth.json")
+    if "XDG_CONFIG_HOME" in environment:
+        yield Path(environment["XDG_CONFIG_HOME"], "containers", "auth.json")
+    elif home:
+        yield Path(home, ".config", "containers", "auth.json")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -90,7 +139,7 @@ def _from_entry(entry: dict[str, Any], path: Path, registry: str) -> Credential 
     if entry.get("auth"):
         try:
             user, colon, password = base64.b64decode(entry["auth"]).decode().partition(":")
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError, TypeError):
             colon = ""
         if not colon:
             raise EnvironmentLacks(

@@ -1,29 +1,70 @@
 """push: an image's blobs and manifest into a registry, every byte as it is in the store.
 
-In: an image, its store, a reference. Out: the reference by digest. Blobs go up in parallel and
-before the manifest; nothing is compressed or written anew, so the digest in the registry is the
-image's own, which is read back to prove it.
+In: an image, its store, a reference. Out: the reference by digest, and what was moved; or, of a
+survey, what would be. Blobs go up in parallel and before the manifest; nothing is compressed or
+written anew, so the digest in the registry is the image's own, which is read back to prove it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+from recipec.catalog.registries import quirks_of
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.image import Descriptor, Image
 from recipec.progress import Progress
 from recipec.publish import credentials
+from recipec.publish.manifests import ACCEPT
+from recipec.publish.parallel import each
 from recipec.publish.reference import Reference, Target, check_tag, parse
-from recipec.publish.session import Session, refusal
-from recipec.publish.upload import Upload
+from recipec.publish.refusals import said
+from recipec.publish.session import Session
+from recipec.publish.upload import Outcome, Upload, has_blob
+from recipec.publish.wire import Answer
 from recipec.store import Store, sha256
-
-PARALLEL = 4
-"""Blobs on their way at once."""
 
 SEEN = "pushed"
 """Kind of the store's records that say which repository of a registry got a blob."""
+
+MANIFEST_TRIES = 3
+_PASSING = frozenset(
+    {"MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "DIGEST_INVALID", "SIZE_INVALID"}
+)
+"""Error codes of a manifest that was spoilt on the way, or came before the news of its blobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A blob and how it came, or would come, into the repository; from which one if mounted."""
+
+    blob: Descriptor
+    outcome: Outcome
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed(Reference):
+    """A pushed image, and what of it was moved. `manifest` is the size of the manifest in bytes."""
+
+    tags: tuple[str, ...]
+    moved: tuple[Moved, ...]
+    manifest: int
+
+    def size(self, outcome: Outcome) -> int:
+        """Bytes of the blobs that came in this way."""
+        return sum(part.blob.size for part in self.moved if part.outcome is outcome)
+
+    def count(self, outcome: Outcome) -> int:
+        """Number of the blobs that came in this way."""
+        return sum(1 for part in self.moved if part.outcome is outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey(Pushed):
+    """What a push would do. `before` is what each tag names now; empty for a tag that is new."""
+
+    before: dict[str, str]
 
 
 def push(
@@ -35,7 +76,7 @@ def push(
     tags: Sequence[str] = (),
     progress: Progress,
     plain_http: bool = False,
-) -> Reference:
+) -> Pushed:
     """Push the image under the tag of `reference` and under `tags`; where it is, by digest.
 
     The OCI manifest is pushed, or with `schema2` the Docker one. Plain HTTP is used for loopback
@@ -44,50 +85,171 @@ def push(
     other bytes than those sent.
     """
     target = parse(reference)
-    names = list(dict.fromkeys([target.tag, *(check_tag(tag) for tag in tags)]))
+    names = _names(target, tags)
     manifest = image.schema2 if schema2 else image.manifest
     blobs = _blobs(image)
-    for blob in (*blobs, manifest):
+    _all_there((*blobs, manifest), store)
+    sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
+    session = open_session(target, set(sources.values()), plain_http=plain_http)
+    moved = _send_blobs(session, target, blobs, sources, store, progress)
+    tag_all(session, target, names, manifest, store.read(manifest.digest))
+    return Pushed(
+        registry=target.registry,
+        repository=target.repository,
+        digest=manifest.digest,
+        tags=names,
+        moved=moved,
+        manifest=manifest.size,
+    )
+
+
+def survey(
+    image: Image,
+    store: Store,
+    reference: str,
+    *,
+    schema2: bool = False,
+    tags: Sequence[str] = (),
+    plain_http: bool = False,
+) -> Survey:
+    """What `push` would do with the same arguments; nothing is changed. Raises as `push` does."""
+    target = parse(reference)
+    names = _names(target, tags)
+    manifest = image.schema2 if schema2 else image.manifest
+    blobs = _blobs(image)
+    _all_there((*blobs, manifest), store)
+    sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
+    session = open_session(target, set(sources.values()), plain_http=plain_http)
+
+    def ask(blob: Descriptor) -> Moved:
+        if has_blob(session, target.repository, blob):
+            return Moved(blob=blob, outcome=Outcome.THERE)
+        source = sources[blob.digest]
+        if source and _mountable(session, source, blob):
+            return Moved(blob=blob, outcome=Outcome.MOUNTED, source=source)
+        return Moved(blob=blob, outcome=Outcome.SENT)
+
+    return Survey(
+        registry=target.registry,
+        repository=target.repository,
+        digest=manifest.digest,
+        tags=names,
+        moved=tuple(each(blobs, ask, session)),
+        manifest=manifest.size,
+        before={name: _digest_at(session, target, name) for name in names},
+    )
+
+
+def open_session(target: Target, sources: set[str], *, plain_http: bool) -> Session:
+    """A session that may push to the target and mount from `sources`, already let in."""
+    others = sorted(sources - {"", target.repository})
+    session = Session(
+        target.registry,
+        scopes=(
+            f"repository:{target.repository}:pull,push",
+            *(f"repository:{source}:pull" for source in others),
+        ),
+        credential=credentials.find(target.registry, repository=target.repository),
+        plain_http=plain_http,
+    )
+    greet(session)
+    return session
+
+
+def greet(session: Session) -> None:
+    """Authenticate before any large body is sent, and make sure that this is a registry."""
+    answer = session.request("GET", "/v2/")
+    if answer.status in {401, 403}:
+        if session.has_token:
+            return  # a token for one repository need not open the door of all
+        raise session.refusal(answer, "to talk")
+    if answer.status != 200:
+        raise EnvironmentLacks(
+            f"{session.registry} is no registry: it answers /v2/ with status {answer.status}",
+            hint="check the host and the port",
+        )
+
+
+def tag_all(
+    session: Session, target: Target, names: Sequence[str], manifest: Descriptor, data: bytes
+) -> None:
+    """Put a manifest under its digest, prove that it is there, then give it its tags.
+
+    Under a digest a registry checks what it gets, so bytes that were spoilt on the way never get a
+    tag first. Raises EnvironmentLacks if the registry refuses, HashMismatch if it names or returns
+    another digest.
+    """
+    put_manifest(session, target, manifest.digest, manifest, data)
+    read_back(session, target, manifest)
+    for name in names:
+        put_manifest(session, target, name, manifest, data)
+
+
+def put_manifest(
+    session: Session, target: Target, name: str, manifest: Descriptor, data: bytes
+) -> None:
+    """Put the manifest under a tag, or under its digest. Raises HashMismatch if it is changed."""
+    for attempt in range(MANIFEST_TRIES):
+        answer = _put(session, target, name, manifest, data)
+        if answer.status in {200, 201, 202}:
+            found = answer.headers.get("Docker-Content-Digest", "") or manifest.digest
+            if found != manifest.digest:
+                # Once more, so that the tag does not stay where spoilt bytes have put it.
+                _put(session, target, name, manifest, data)
+                raise _changed(target, manifest, found)
+            return
+        if answer.status == 429 or said(answer)[0] not in _PASSING:
+            break
+        session.pause(attempt)
+    # A tag that cannot be moved may be where it should be already.
+    if ":" in name or _digest_at(session, target, name) != manifest.digest:
+        raise session.refusal(answer, f"the manifest as {name}")
+
+
+def _put(session: Session, target: Target, name: str, manifest: Descriptor, data: bytes) -> Answer:
+    return session.request(
+        "PUT",
+        f"/v2/{target.repository}/manifests/{name}",
+        headers={"Content-Type": manifest.media_type},
+        body=data,
+    )
+
+
+def read_back(session: Session, target: Target, manifest: Descriptor) -> None:
+    """Raise HashMismatch unless the registry returns the very bytes of the manifest."""
+    answer = session.request(
+        "GET",
+        f"/v2/{target.repository}/manifests/{manifest.digest}",
+        headers={"Accept": manifest.media_type},
+    )
+    if answer.status != 200:
+        raise session.refusal(answer, "to return the manifest")
+    found = sha256(answer.data)
+    if found != manifest.digest:
+        raise _changed(target, manifest, found)
+
+
+def remember(store: Store, registry: str, repository: str, digest: str) -> None:
+    """Keep in the store's records that a repository has a blob: others can mount it from there."""
+    store.put_record(SEEN, f"{registry} {digest}", {"repository": repository})
+
+
+def _names(target: Target, tags: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([target.tag, *(check_tag(tag) for tag in tags)]))
+
+
+def _all_there(blobs: Sequence[Descriptor], store: Store) -> None:
+    for blob in blobs:
         if not store.has(blob.digest):
             raise EnvironmentLacks(
                 f"the blob {blob.digest} is not in the store", hint="run `recipec build` again"
             )
-    sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
-    session = Session(
-        target.registry,
-        scopes=_scopes(target, {source for source in sources.values() if source}),
-        credential=credentials.find(target.registry),
-        plain_http=plain_http,
-    )
-    _greet(session)
-    _send_blobs(session, target, blobs, sources, store, progress)
-    for name in names:
-        _put_manifest(session, target, name, manifest, store.read(manifest.digest))
-    _read_back(session, target, manifest)
-    return Reference(registry=target.registry, repository=target.repository, digest=manifest.digest)
 
 
 def _blobs(image: Image) -> list[Descriptor]:
     """Config and layers, each once, the largest first so that none is left for the end."""
     unique = {blob.digest: blob for blob in (image.config, *(la.blob for la in image.layers))}
     return sorted(unique.values(), key=lambda blob: (-blob.size, blob.digest))
-
-
-def _scopes(target: Target, sources: set[str]) -> tuple[str, ...]:
-    own = f"repository:{target.repository}:pull,push"
-    return (own, *(f"repository:{source}:pull" for source in sorted(sources)))
-
-
-def _greet(session: Session) -> None:
-    """Authenticate before any large body is sent, and make sure that this is a registry."""
-    answer = session.request("GET", "/v2/")
-    if answer.status in {401, 403}:
-        raise refusal(answer, "to talk", session.registry)
-    if answer.status != 200:
-        raise EnvironmentLacks(
-            f"{session.registry} is no registry: it answers /v2/ with status {answer.status}",
-            hint="check the host and the port",
-        )
 
 
 def _send_blobs(
@@ -97,71 +259,54 @@ def _send_blobs(
     sources: dict[str, str],
     store: Store,
     progress: Progress,
-) -> None:
+) -> tuple[Moved, ...]:
     task = progress.begin(f"pushing to {target.registry}", sum(blob.size for blob in blobs))
 
-    def send(blob: Descriptor) -> None:
+    def send(blob: Descriptor) -> Moved:
         upload = Upload(
             session,
             target.repository,
             blob,
-            store.path(blob.digest),
+            lambda: store.path(blob.digest),
             lambda amount: progress.advance(task, amount),
         )
-        upload.run(mount_from=sources[blob.digest])
-        store.put_record(SEEN, _record_key(target, blob), {"repository": target.repository})
+        source = sources[blob.digest]
+        outcome = upload.run(mount_from=source)
+        remember(store, target.registry, target.repository, blob.digest)
+        return Moved(
+            blob=blob, outcome=outcome, source=source if outcome is Outcome.MOUNTED else ""
+        )
 
-    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        waiting = [pool.submit(send, blob) for blob in blobs]
-        try:
-            for done in waiting:
-                done.result()
-        except BaseException:
-            for other in waiting:
-                other.cancel()
-            raise
+    moved = each(blobs, send, session)
     progress.end(task)
-
-
-def _record_key(target: Target, blob: Descriptor) -> str:
-    return f"{target.registry} {blob.digest}"
+    return tuple(moved)
 
 
 def _mounted_from(store: Store, target: Target, blob: Descriptor) -> str:
     """Another repository of the same registry that got the blob from here, or nothing."""
-    record = store.record(SEEN, _record_key(target, blob))
+    record = store.record(SEEN, f"{target.registry} {blob.digest}")
     found = str(record.get("repository", "")) if isinstance(record, dict) else ""
     return found if found != target.repository else ""
 
 
-def _put_manifest(
-    session: Session, target: Target, tag: str, manifest: Descriptor, data: bytes
-) -> None:
+def _mountable(session: Session, repository: str, blob: Descriptor) -> bool:
+    """Whether another repository has the blob; no, too, if we may not ask it."""
+    if quirks_of(session.registry).mount == "no":
+        return False
+    try:
+        return has_blob(session, repository, blob)
+    except EnvironmentLacks:
+        return False
+
+
+def _digest_at(session: Session, target: Target, tag: str) -> str:
+    """The digest of the manifest that a tag names, or nothing."""
     answer = session.request(
-        "PUT",
+        "HEAD",
         f"/v2/{target.repository}/manifests/{tag}",
-        headers={"Content-Type": manifest.media_type},
-        body=data,
+        headers={"Accept": ACCEPT},
     )
-    if answer.status not in {200, 201, 202}:
-        raise refusal(answer, f"the manifest as {tag}", target.registry)
-    found = answer.headers.get("Docker-Content-Digest", manifest.digest)
-    if found != manifest.digest:
-        raise _changed(target, manifest, found)
-
-
-def _read_back(session: Session, target: Target, manifest: Descriptor) -> None:
-    """Raise HashMismatch unless the registry returns the very bytes of the manifest."""
-    answer = session.request(
-        "GET",
-        f"/v2/{target.repository}/manifests/{manifest.digest}",
-        headers={"Accept": manifest.media_type},
-    )
-    if answer.status != 200:
-        raise refusal(answer, "to return the manifest", target.registry)
-    found = sha256(answer.data)
-    if found != manifest.digest:
-        raise _changed(target, manifest, found)
+    return answer.headers.get("Docker-Content-Digest", "") if answer.status == 200 else ""
 
 
 def _changed(target: Target, manifest: Descriptor, found: str) -> HashMismatch:

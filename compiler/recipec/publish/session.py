@@ -1,57 +1,36 @@
 """HTTP with one registry: authentication, patience, and errors that a user can act on.
 
 In: requests by path. Out: answers. It retries what a registry may recover from (429, 5xx, cut
-connections) with growing waits, fetches bearer tokens, and keeps secrets and signed URLs out of
-every message. Passwords and tokens go to no other host and never over plain HTTP, loopback apart.
+connections) with growing waits, follows redirects of what is read, and keeps secrets and signed
+URLs out of every message. Passwords and tokens go to no other host, and over plain HTTP only on
+loopback or where the user asked for it.
 """
 
 from __future__ import annotations
 
-import json
-import random
-import re
 import threading
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
-from urllib.parse import urlencode, urljoin, urlsplit
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
 
+from recipec.catalog.registries import quirks_of
 from recipec.errors import EnvironmentLacks
 from recipec.publish.credentials import Credential
 from recipec.publish.reference import is_loopback
-from recipec.store import CHUNK
+from recipec.publish.refusals import denied, refusal
+from recipec.publish.tokens import Tokens, challenge_of
+from recipec.publish.wire import Answer, Body, Cut, Wire, is_local, retry_after, shown
 
 ATTEMPTS = 6
-RECOVERABLE = frozenset({408, 429, 500, 502, 503, 504})
-TIMEOUT = urllib3.Timeout(connect=15, read=300)
-
-
-class Body(Protocol):
-    """Bytes to send, which can be sent again."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes."""
-        ...
-
-    def rewind(self) -> None:
-        """Begin anew."""
-        ...
-
-
-class Cut(Exception):
-    """A request that may be tried again failed for now."""
-
-    def __init__(self, why: str, *, wait: float = 0.0, status: int = 0) -> None:
-        super().__init__(why)
-        self.why = why
-        self.wait = wait
-        self.status = status
-
-
-Response = urllib3.BaseHTTPResponse
+RECOVERABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+FIRST_WAIT, LONGEST_WAIT = 0.25, 60.0
+"""Seconds; each wait is twice the one before."""
+PATIENCE = 300.0
+"""Seconds: a registry that asks for a longer wait is left alone instead."""
+HOPS = 5
 
 
 class Session:
@@ -64,17 +43,28 @@ class Session:
         scopes: tuple[str, ...],
         credential: Credential | None,
         plain_http: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
-        scheme = "http" if plain_http or is_loopback(registry) else "https"
+        quirks = quirks_of(registry)
+        host = quirks.api or registry
+        scheme = "http" if plain_http or is_loopback(host) else "https"
         self.registry = registry
-        self.base = f"{scheme}://{registry}"
-        self._scopes = scopes
+        self.base = f"{scheme}://{host}"
+        self.wire = Wire(self.base)
         self._credential = credential
-        self._sleep = sleep
-        self._pool = _pool(self.base)
+        self._sleep = sleep or self.wire.stopped.wait
+        self._tokens = Tokens(registry, self.wire, scopes, credential, self.patiently, self._guard)
         self._lock = threading.Lock()
         self._authorization = ""
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the registry gave us a bearer token."""
+        return self._authorization.startswith("Bearer ")
+
+    def stop(self) -> None:
+        """End every request under way; none begins any more."""
+        self.wire.stop()
 
     def request(
         self,
@@ -83,14 +73,20 @@ class Session:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Response:
+    ) -> Answer:
         """Send a small request, again if need be; the answer, whatever its status.
 
         Raises EnvironmentLacks when the registry cannot be reached or stays broken.
         """
+        return self.patiently(
+            lambda: self.once(method, url, headers=headers, body=body), f"{method} {shown(url)}"
+        )
+
+    def patiently(self, ask: Callable[[], Answer], doing: str) -> Answer:
+        """What `ask` gives, asked again while it is cut or gives a status that may pass."""
         for attempt in range(ATTEMPTS):
             try:
-                answer = self.once(method, url, headers=headers, body=body)
+                answer = ask()
                 if answer.status not in RECOVERABLE:
                     return answer
                 raise Cut(f"status {answer.status}", wait=retry_after(answer), status=answer.status)
@@ -99,8 +95,8 @@ class Session:
                 if attempt + 1 < ATTEMPTS:
                     self.pause(attempt, cut.wait)
         raise EnvironmentLacks(
-            f"{self.registry} does not answer as it should: {last.why} ({method} {_shown(url)})",
-            hint="try again later; what was uploaded already is not uploaded again",
+            f"{self.registry} does not answer as it should: {last.why} ({doing})",
+            hint="try again later; what was moved already is not moved again",
         )
 
     def once(
@@ -110,31 +106,104 @@ class Session:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | Body | None = None,
-    ) -> Response:
+    ) -> Answer:
         """Send one request, once more after fetching a token if the registry asks for one.
 
-        Raises Cut when the connection fails, EnvironmentLacks when no retry can help.
+        GET and HEAD follow redirects. Raises Cut when the connection fails, EnvironmentLacks when
+        no retry can help.
         """
         place = urljoin(self.base, url)
-        ours = urlsplit(place)[:2] == urlsplit(self.base)[:2]
-        if urlsplit(place).scheme != "https" and not ours and not _local(place):
+        for _ in range(HOPS):
+            answer = self._authorized(method, place, headers, body)
+            if answer.status not in REDIRECTS or method not in {"GET", "HEAD"}:
+                return answer
+            place = self._onward(answer.headers, place)
+        raise EnvironmentLacks(f"{self.registry} redirects without end ({shown(place)})")
+
+    @contextmanager
+    def stream(self, url: str, *, start: int = 0) -> Iterator[urllib3.BaseHTTPResponse]:
+        """GET a blob from byte `start` on; the answer, whose body is still to be read.
+
+        Raises as `once` does. A status that may pass is a Cut.
+        """
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        place = urljoin(self.base, url)
+        for _ in range(HOPS):
+            for used in (self._for(place), None):
+                if used is None:
+                    used = self._for(place)
+                authorization = {"Authorization": used} if used else {}
+                self._guard(place)
+                with self.wire.stream("GET", place, {**headers, **authorization}) as response:
+                    if response.status == 401 and self._ours(place):
+                        self._authenticate(response.headers.get("WWW-Authenticate", ""), used)
+                        continue
+                    if response.status in REDIRECTS:
+                        place = self._onward(response.headers, place)
+                        break
+                    yield response
+                    return
+            else:
+                raise denied(self.registry, known=self._credential is not None)
+        raise EnvironmentLacks(f"{self.registry} redirects without end ({shown(place)})")
+
+    def pause(self, attempt: int, at_least: float = 0.0) -> None:
+        """Wait before attempt number `attempt` + 2: twice as long each time, with no chance in it.
+
+        Raises EnvironmentLacks if the registry asks for more patience than anybody has.
+        """
+        if at_least > PATIENCE:
             raise EnvironmentLacks(
-                f"{self.registry} sends the upload to {_shown(place)} without encryption",
-                hint="the registry is set up wrongly; nothing was sent",
+                f"{self.registry} asks to be left alone for {at_least:.0f} seconds",
+                hint="try again then; what was moved already is not moved again",
             )
-        used = self._authorization if ours else ""
+        self._sleep(max(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt), at_least))
+
+    def location(self, answer: Answer) -> str:
+        """Where an answer points, in full; empty if it points nowhere."""
+        found = answer.headers.get("Location", "")
+        return urljoin(answer.url, found) if found else ""
+
+    def refusal(self, answer: Answer, doing: str) -> EnvironmentLacks:
+        """An answer with an unwelcome status as an error."""
+        return refusal(answer, doing, self.registry, known=self._credential is not None)
+
+    def _ours(self, place: str) -> bool:
+        return urlsplit(place)[:2] == urlsplit(self.base)[:2]
+
+    def _for(self, place: str) -> str:
+        """The Authorization header for this place: nothing for any other host."""
+        return self._authorization if self._ours(place) else ""
+
+    def _onward(self, headers: Mapping[str, str], place: str) -> str:
+        found = headers.get("Location", "")
+        if not found:
+            raise EnvironmentLacks(f"{self.registry} redirects to nowhere ({shown(place)})")
+        return urljoin(place, found)
+
+    def _guard(self, place: str) -> None:
+        """Nothing goes unencrypted to a host that the user did not name, but from loopback."""
+        parts = urlsplit(place)
+        harmless = is_local(place) and is_local(self.base)
+        if parts.scheme == "https" or (parts.scheme == "http" and (self._ours(place) or harmless)):
+            return
+        raise EnvironmentLacks(
+            f"{self.registry} points to {shown(place)}, which is not encrypted",
+            hint="the registry is set up wrongly; nothing was sent",
+        )
+
+    def _authorized(
+        self, method: str, place: str, headers: Mapping[str, str] | None, body: bytes | Body | None
+    ) -> Answer:
+        self._guard(place)
+        used = self._for(place)
         answer = self._send(method, place, headers, body, used)
-        if answer.status == 401 and ours:
+        if answer.status == 401 and self._ours(place):
             self._authenticate(answer.headers.get("WWW-Authenticate", ""), used)
             if not isinstance(body, bytes | None):
                 body.rewind()
             answer = self._send(method, place, headers, body, self._authorization)
         return answer
-
-    def pause(self, attempt: int, at_least: float = 0.0) -> None:
-        """Wait before attempt number `attempt` + 2: longer each time, never in step."""
-        growing = 0.25 * 2**attempt * (0.5 + random.random())
-        self._sleep(min(60.0, max(growing, at_least)))
 
     def _send(
         self,
@@ -143,149 +212,21 @@ class Session:
         headers: Mapping[str, str] | None,
         body: bytes | Body | None,
         authorization: str,
-    ) -> Response:
-        given = {"User-Agent": "recipec", **(headers or {})}
+    ) -> Answer:
+        given = dict(headers or {})
         if authorization:
             given["Authorization"] = authorization
-        try:
-            return self._pool.request(
-                method,
-                url,
-                headers=given,
-                body=cast(Any, body),  # anything with read(), says urllib3
-                redirect=False,
-                retries=False,
-                timeout=TIMEOUT,
-            )
-        except SSLError as error:
-            raise EnvironmentLacks(
-                f"no trusted connection to {urlsplit(url).netloc}: {_reason(error)}",
-                hint="add the registry's certificate authority to the system's, or SSL_CERT_FILE",
-            ) from None
-        except NameResolutionError:
-            raise EnvironmentLacks(
-                f"there is no host called {urlsplit(url).hostname}",
-                hint="check the spelling and the network",
-            ) from None
-        except (HTTPError, OSError) as error:
-            raise Cut(_reason(error)) from None
+        return self.wire.send(method, url, given, body)
 
-    def _authenticate(self, challenge: str, used: str) -> None:
+    def _authenticate(self, header: str, used: str) -> None:
         """Find out how to authorize; raises EnvironmentLacks if that cannot be."""
         with self._lock:
             if self._authorization != used:
                 return  # another thread was here first
-            kind, _, rest = challenge.partition(" ")
-            fields = {k.lower(): v for k, v in re.findall(r'(\w+)="([^"]*)"', rest)}
-            if kind.lower() == "bearer" and fields.get("realm"):
-                self._authorization = f"Bearer {self._token(fields)}"
-            elif kind.lower() == "basic" and self._credential and not used:
+            kind, fields = challenge_of(header)
+            if kind == "bearer" and fields.get("realm"):
+                self._authorization = f"Bearer {self._tokens.fetch(fields)}"
+            elif kind == "basic" and self._credential and not used:
                 self._authorization = self._credential.basic
             else:
                 raise denied(self.registry, known=self._credential is not None)
-
-    def _token(self, fields: Mapping[str, str]) -> str:
-        """A bearer token (distribution specification, "Token Authentication")."""
-        realm, known = fields["realm"], self._credential
-        if urlsplit(realm).scheme != "https" and not _local(realm):
-            raise EnvironmentLacks(
-                f"{self.registry} asks for credentials to be sent without encryption",
-                hint="the registry is set up wrongly; nothing was sent",
-            )
-        asked = [("scope", scope) for scope in self._scopes]
-        if fields.get("service"):
-            asked.insert(0, ("service", fields["service"]))
-        for attempt in range(ATTEMPTS):
-            try:
-                answer = self._ask(realm, asked, known)
-                if answer.status not in RECOVERABLE:
-                    break
-                wait = retry_after(answer)
-            except Cut as cut:
-                answer, wait = None, cut.wait
-            self.pause(attempt, wait)
-        if answer is None or answer.status in RECOVERABLE:
-            raise EnvironmentLacks(
-                f"{urlsplit(realm).netloc}, which gives tokens for {self.registry}, does not answer"
-            )
-        try:
-            about = json.loads(answer.data)
-            token = about.get("token") or about.get("access_token")
-        except (ValueError, AttributeError):
-            token = None
-        if answer.status != 200 or not token:
-            raise denied(self.registry, known=known is not None)
-        return str(token)
-
-    def _ask(self, realm: str, asked: list[tuple[str, str]], known: Credential | None) -> Response:
-        if known is not None and known.token:
-            form = [("grant_type", "refresh_token"), ("refresh_token", known.token)]
-            form += [("client_id", "recipec"), *((k, v) for k, v in asked if k == "service")]
-            form.append(("scope", " ".join(v for k, v in asked if k == "scope")))
-            kind = {"Content-Type": "application/x-www-form-urlencoded"}
-            return self._send("POST", realm, kind, urlencode(form).encode(), "")
-        joint = "&" if "?" in realm else "?"
-        basic = known.basic if known is not None else ""
-        return self._send("GET", f"{realm}{joint}{urlencode(asked)}", None, None, basic)
-
-
-def denied(registry: str, *, known: bool) -> EnvironmentLacks:
-    """The registry does not let us in."""
-    if known:
-        return EnvironmentLacks(
-            f"{registry} does not accept the stored credentials for this",
-            hint=f"log in again with `docker login {registry}`, as someone who may push here",
-        )
-    return EnvironmentLacks(
-        f"{registry} wants credentials and there are none", hint=f"`docker login {registry}`"
-    )
-
-
-def refusal(answer: Response, doing: str, registry: str) -> EnvironmentLacks:
-    """An answer with an unwelcome status as an error, with the registry's own words."""
-    if answer.status in {401, 403}:
-        return denied(registry, known=True)
-    said = f"status {answer.status}"
-    try:
-        first = json.loads(answer.data)["errors"][0]
-        said = f"{first.get('code', '')} {first.get('message', '')}".strip()[:200] or said
-    except (ValueError, LookupError, TypeError, AttributeError):
-        pass
-    return EnvironmentLacks(
-        f"{registry} refuses {doing}: {said}", hint="ask whoever runs the registry"
-    )
-
-
-def retry_after(answer: Response) -> float:
-    """Seconds that the registry asks us to wait, or 0."""
-    text = answer.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else 0.0
-
-
-def _pool(base: str) -> urllib3.PoolManager:
-    from urllib.request import getproxies, proxy_bypass
-
-    host, scheme = urlsplit(base).hostname or "", urlsplit(base).scheme
-    options: dict[str, Any] = {"maxsize": 8, "blocksize": CHUNK}
-    proxy = getproxies().get(scheme)
-    if proxy and not _local(base) and not proxy_bypass(host):
-        return urllib3.ProxyManager(proxy, **options)
-    return urllib3.PoolManager(**options)
-
-
-def _local(url: str) -> bool:
-    return is_loopback(urlsplit(url).netloc)
-
-
-def _shown(url: str) -> str:
-    """A URL without its query, which may be signed."""
-    return url.partition("?")[0]
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong in a few words, without addresses of objects or URLs."""
-    inner = error.args[-1] if error.args else error
-    if isinstance(inner, Exception) and inner is not error:
-        return _reason(inner)
-    text = getattr(error, "strerror", None) or str(inner).rpartition(">: ")[2]
-    return text.strip() or type(error).__name__

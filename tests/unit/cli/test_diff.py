@@ -201,10 +201,10 @@ def test_two_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = layout(tmp_path / "a", {"base": BASE, "recipe": old})
     other = layout(tmp_path / "b" / "image", {"base": BASE, "recipe": new}, Cmd=["train"])
     lines = said(capsys, one, tmp_path / "b")
+    assert lines[1].endswith(" bytes)")
     assert [line.split(" sha256:")[0] for line in lines] == [
         "config Cmd: left open -> ['train']",
-        "- layer recipe",
-        "+ layer recipe",
+        "layer recipe:",
         "  come.sh: added",
         "  gone.txt: removed",
         "  long.txt: 2 -> 1,200 bytes",

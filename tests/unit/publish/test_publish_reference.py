@@ -10,7 +10,7 @@ import pytest
 
 from recipec.errors import EnvironmentLacks, UsageError
 from recipec.publish import credentials
-from recipec.publish.reference import Target, is_loopback, parse
+from recipec.publish.reference import Target, is_loopback, parse, parse_source
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,10 @@ from recipec.publish.reference import Target, is_loopback, parse
         ("registry.example:5000/n:v1.2", ("registry.example:5000", "n", "v1.2")),
         ("localhost/a/b/c:x", ("localhost", "a/b/c", "x")),
         ("[::1]:5000/a__b/c-d.e:_t", ("[::1]:5000", "a__b/c-d.e", "_t")),
+        ("docker.io/name", ("docker.io", "library/name", "latest")),
+        ("index.docker.io/team/name:v1", ("docker.io", "team/name", "v1")),
+        ("registry-1.docker.io/library/name", ("docker.io", "library/name", "latest")),
+        ("ghcr.io/name", ("ghcr.io", "name", "latest")),
     ],
 )
 def test_references(text: str, expected: tuple[str, str, str]) -> None:
@@ -54,6 +58,30 @@ def test_wrong_references(text: str, message: str) -> None:
     assert error.value.hint
 
 
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "shown"),
+    [
+        ("r.example/a:v1", "v1", "r.example/a:v1"),
+        ("r.example/a", "latest", "r.example/a:latest"),
+        (f"r.example/a@{DIGEST}", DIGEST, f"r.example/a@{DIGEST}"),
+        (f"docker.io/a:v1@{DIGEST}", DIGEST, f"docker.io/library/a@{DIGEST}"),
+    ],
+)
+def test_sources(text: str, wanted: str, shown: str) -> None:
+    source = parse_source(text)
+    assert (source.wanted, str(source)) == (wanted, shown)
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:00", f"sha512:{'0' * 128}", DIGEST.upper()])
+def test_digests_that_cannot_be_checked(digest: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_source(f"r.example/a@{digest}")
+    assert error.value.message == f"{digest!r} is no digest that can be checked"
+
+
 def test_loopback() -> None:
     ours = ["localhost", "localhost:5000", "127.0.0.1:80", "127.1.2.3", "[::1]:5000", "[::1]"]
     others = ["registry.example", "localhost.example", "10.0.0.1:5000", "127.0.0.1.example"]
@@ -81,6 +109,52 @@ def test_stored_credentials(tmp_path: Path) -> None:
     assert "t0ken" not in repr(found)
     assert find(tmp_path, {"auths": {"other.example": entry("me", "x")}}) is None
     assert credentials.find("registry.example", {"HOME": str(tmp_path / "none")}) is None
+
+
+def test_the_narrowest_entry_of_podman_counts(tmp_path: Path) -> None:
+    config = {
+        "auths": {
+            "registry.example": entry("everywhere", "x"),
+            "registry.example/team": entry("team", "x"),
+            "registry.example/team/one": entry("one", "x"),
+        }
+    }
+    folder = tmp_path / "containers"
+    folder.mkdir()
+    (folder / "auth.json").write_text(json.dumps(config))
+
+    def user(repository: str, variable: str = "XDG_RUNTIME_DIR") -> str:
+        found = credentials.find(
+            "registry.example", {variable: str(tmp_path)}, repository=repository
+        )
+        assert found is not None
+        return found.user
+
+    assert user("team/one") == "one"
+    assert user("team/two") == "team"
+    assert user("teams") == "everywhere"
+    assert user("") == "everywhere"
+    assert user("team/one", "XDG_CONFIG_HOME") == "one"
+
+
+def test_docker_hub_goes_by_its_old_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = {"DOCKER_CONFIG": str(tmp_path)}
+    key = "https://index.docker.io/v1/"
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {key: entry("me", "x")}}))
+    found = credentials.find("docker.io", hub, repository="team/name")
+    assert found is not None
+    assert found.user == "me"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    helper = tmp_path / "docker-credential-tested"
+    helper.write_text(
+        '#!/bin/sh\nread host; echo "{\\"Username\\": \\"$host\\", \\"Secret\\": \\"p\\"}"\n'
+    )
+    helper.chmod(0o755)
+    for config in ({"credsStore": "tested", "auths": {key: {}}}, {"credHelpers": {key: "tested"}}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        found = credentials.find("docker.io", hub)
+        assert found is not None
+        assert found.user == key
 
 
 def test_damaged_configuration_is_named_and_not_quoted(tmp_path: Path) -> None:

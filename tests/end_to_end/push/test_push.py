@@ -2,79 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from recipec.errors import EnvironmentLacks, HashMismatch
+from recipec.errors import EnvironmentLacks
 from recipec.image.image import Image
 from recipec.progress import Silent
 from recipec.publish import session as session_module
-from recipec.publish.registry import push
+from recipec.publish.registry import push, survey
+from recipec.publish.upload import Outcome
 from recipec.store import Store, sha256
 from tests.support.daemons import Registry, registry
 from tests.support.faults import Fault, Proxy, proxy
-from tests.support.images import make_image, make_layer
+from tests.support.pushing import BIG, SECRET, log_in, skopeo_digest
 
 pytestmark = pytest.mark.engine
 
-SECRET = "pa:ss wörd"
 HTPASSWD = "me:$2b$04$SbDIKWTxRfRrnQfDkkbMdOY9QjIbmw9wBgzPeBJf3cLuH4cr9evY2\n"
-BIG = 9 << 20
-
-
-@pytest.fixture(autouse=True)
-def _no_user_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setattr(session_module.Session, "pause", lambda *_: None)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Registry]:
-    with registry(tmp_path / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def before(served: Registry) -> Iterator[Proxy]:
-    with proxy(served.host) as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache")
-
-
-@pytest.fixture
-def image(store: Store) -> Image:
-    """Small layers, and one of 9 MiB that does not compress."""
-    small = {f"opt/{n}": bytes([n]) * 100 for n in range(3)}
-    layers = [make_layer(store, name, {name: data}) for name, data in small.items()]
-    return make_image(store, [*layers, make_layer(store, "big", {"big": os.urandom(BIG)})])
-
-
-def log_in(folder: Path, host: str, password: str = SECRET) -> None:
-    folder.mkdir(exist_ok=True)
-    auth = base64.b64encode(f"me:{password}".encode()).decode()
-    (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-
-
-def skopeo_digest(name: str) -> str:
-    raw = subprocess.run(
-        ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"],
-        check=True,
-        capture_output=True,
-    )
-    return sha256(raw.stdout)
 
 
 @pytest.mark.parametrize("schema2", [False, True])
@@ -248,20 +197,20 @@ def test_uploads_that_never_succeed_end(before: Proxy, store: Store, image: Imag
         push(image, store, f"{before.host}/team/tiny:v1", progress=Silent())
 
 
-def test_other_bytes_or_another_digest_are_a_mismatch(
-    before: Proxy, store: Store, image: Image
-) -> None:
-    other = sha256(b"other")
-    before.faults.append(
-        Fault(method="PUT", path="manifests", headers={"Docker-Content-Digest": other})
-    )
-    with pytest.raises(HashMismatch) as error:
-        push(image, store, f"{before.host}/team/tiny:v1", progress=Silent())
-    assert (error.value.expected, error.value.found) == (image.manifest.digest, other)
-    before.faults[:] = [Fault(method="GET", path="manifests", replace=b"other")]
-    with pytest.raises(HashMismatch) as error:
-        push(image, store, f"{before.host}/team/tiny:v1", progress=Silent())
-    assert error.value.found == other
+def test_a_survey_changes_nothing(before: Proxy, store: Store, image: Image) -> None:
+    place = f"{before.host}/team/one"
+    found = survey(image, store, f"{place}:v1", tags=("v2",))
+    assert found.count(Outcome.SENT) == len(image.layers) + 1
+    assert found.before == {"v1": "", "v2": ""}
+    push(image, store, f"{place}:v1", progress=Silent())
+    before.seen.clear()
+    found = survey(image, store, f"{place}:v1", tags=("v2",), schema2=True)
+    assert found.count(Outcome.THERE) == len(image.layers) + 1
+    assert found.before == {"v1": image.manifest.digest, "v2": ""}
+    found = survey(image, store, f"{before.host}/team/two:v1")
+    assert {part.source for part in found.moved} == {"team/one"}
+    assert found.size(Outcome.MOUNTED) > BIG
+    assert {method for method, _ in before.seen} == {"GET", "HEAD"}
 
 
 def test_a_read_only_registry_says_so(tmp_path: Path, store: Store, image: Image) -> None:
@@ -269,6 +218,26 @@ def test_a_read_only_registry_says_so(tmp_path: Path, store: Store, image: Image
         with pytest.raises(EnvironmentLacks) as error:
             push(image, store, f"{museum.host}/team/tiny:v1", progress=Silent())
         assert re.search(r"refuses the blob sha256:\w+: status 405$", error.value.message)
+
+
+def test_encrypted_and_only_where_the_certificate_is_trusted(
+    tmp_path: Path, store: Store, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=tests"]
+    words += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    places = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*words, *places], check=True, capture_output=True)
+    # A registry on this machine is spoken to in the clear; this one shall count as another's.
+    monkeypatch.setattr(session_module, "is_loopback", lambda _: False)
+    with registry(tmp_path / "secure", tls=(certificate, key)) as secure:
+        with pytest.raises(EnvironmentLacks) as error:
+            push(image, store, f"{secure.host}/team/tiny:v1", progress=Silent())
+        assert error.value.message.startswith(f"no trusted connection to {secure.host}: ")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        pushed = push(image, store, f"{secure.host}/team/tiny:v1", progress=Silent())
+    assert pushed.digest == image.manifest.digest
 
 
 def test_no_registry_there(store: Store, image: Image) -> None:
