@@ -17,9 +17,9 @@ CREATED = "1980-01-02T00:00:00Z"
 
 BIG_WHEEL = 8 << 20
 """Bytes from which on a wheel has a layer of its own."""
-POOLS = 16
+POOLS = 8
 """Layers that smaller wheels share, told apart by a hash of the wheel's name."""
-MAX_WHEEL_LAYERS = 40
+MAX_WHEEL_LAYERS = 48
 """Own layers at most: container engines stop at 125 layers in all, some tools sooner."""
 
 CHUNK = 1 << 20

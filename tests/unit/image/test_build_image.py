@@ -400,7 +400,7 @@ def test_layers_are_few_and_stable(tmp_path: Path) -> None:
         specs = layer_specs(lock, recipe=RECIPE, runtime=RUNTIME, sources=sources)
         return {spec.key: spec.kind for spec in specs}
 
-    assert len(keys(many)) == 1 + 40 + 16 + 4
+    assert len(keys(many)) == 1 + 48 + 8 + 4
     small = [replace(w, size=1000) for w in many]
     before, after = keys(small[1:]), keys(small)
     assert len(after.keys() - before.keys()) == 1
