@@ -37,6 +37,7 @@ OF_PATTERN = {
     "name": ["a", "a-b", "x" * 63],
     "model": ["path:m", "hub:a/b", "hub:a/b@c0ffee", "wheel:a==1/b"],
     "exclude_newer": ["2026-11-01", "2026-11-01T12:00:00Z"],
+    "packages": ["git", "libstdc++6", "python3.11"],
 }
 ODD = [
     *[None, True, False, 0, 1, -1, 2, 3.0, 0.5, 1.0, -0.0, 1e308, 5e-324, 1e-9, -1e9],
@@ -96,8 +97,8 @@ def _text(entry: dict[str, Any], key: str) -> st.SearchStrategy[str]:
     return st.sampled_from(OF_PATTERN[key]) if "pattern" in entry else WORDS
 
 
-def _list(entry: dict[str, Any], _: str) -> st.SearchStrategy[list[Any]]:
-    items = sound(entry["items"]) if "items" in entry else st.sampled_from(ODD)
+def _list(entry: dict[str, Any], key: str) -> st.SearchStrategy[list[Any]]:
+    items = sound(entry["items"], key) if "items" in entry else st.sampled_from(ODD)
     return st.lists(items, min_size=entry.get("minItems", 0), max_size=3)
 
 
