@@ -93,7 +93,7 @@ def test_nothing_may_be_null() -> None:
 
 def test_patterns_end_where_the_text_ends_and_take_ascii_digits() -> None:
     patterns = re.findall(r'"pattern": (".*")', json_schema_text())
-    assert len(patterns) == 3
+    assert len(patterns) == 4
     for pattern in map(json.loads, patterns):
         assert pattern.startswith("^")
         assert pattern.endswith(r"$(?!\n)")
