@@ -2,14 +2,15 @@
 
 In: bytes, files, streams, and JSON records under a kind and a key. Out: paths of blobs that are
 complete and verified, or nothing: a blob appears under its name by one rename, so a full disk or a
-kill leaves only a temporary file that the next command ignores. It never fetches anything.
+kill leaves only a temporary file that the next build removes. It never fetches anything.
 
 Layout under `RECIPEC_CACHE` (default: the platform's user cache folder):
     blobs/sha256/HEX      wheels, packages, layers, configs, manifests; read-only
-    records/KIND/KEY.json what was found out once: layers by key, digests by file stat, ...
+    records/KIND/KEY.record what was found out once: layers by key, digests by file stat, ...
     partial/HEX           downloads under way, resumed by whoever wants that digest
     rootfs/               unpacked layers for the sandbox engine
-    tmp/                  files being written
+    tmp/                  files being written, each held by its writer
+    locks/                locks between processes; empty files
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from recipec.errors import EnvironmentLacks, HashMismatch
+from recipec.tempfiles import create, held_folder, sweep
 
 CHUNK = 1 << 20
 """Bytes read or hashed at a time."""
@@ -36,6 +38,9 @@ _LARGE = 1 << 16
 
 SETTLED = 2_000_000_000
 """Nanoseconds after a change in which another one may leave a file's times as they are."""
+
+RECORD = ".record"
+"""How a record's file ends. Its first line is the sha256 of the rest, a JSON text."""
 
 _HEX = re.compile("[0-9a-f]{64}")
 
@@ -120,21 +125,34 @@ class Store:
                     yield f"sha256:{name}"
 
     def record(self, kind: str, key: str) -> Any | None:
-        """The record under `kind` and `key`, or None; a torn or foreign file counts as none."""
+        """The record under `kind` and `key`, or None; a torn or damaged file counts as none."""
         try:
-            return json.loads(self._record_path(kind, key).read_bytes())
+            return json.loads(_checked(self._record_path(kind, key).read_bytes()))
         except (OSError, ValueError):
             return None
 
     def put_record(self, kind: str, key: str, value: object) -> None:
         """Write a record, replacing an older one in one step."""
-        write_atomically(self._record_path(kind, key), canonical(value))
+        text = canonical(value)
+        line = hashlib.sha256(text).hexdigest().encode() + b"\n"
+        folder = make_folder(self.root / "tmp")
+        write_atomically(self._record_path(kind, key), line + text, beside=folder)
+
+    def records(self, kind: str = "*") -> Iterator[tuple[Path, Any | None]]:
+        """Every record of a kind, or of all, by its file; None for one that is damaged."""
+        for path in sorted((self.root / "records").glob(f"{kind}/*{RECORD}")):
+            try:
+                yield path, json.loads(_checked(path.read_bytes()))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError):
+                yield path, None
 
     def _record_path(self, kind: str, key: str) -> Path:
         name = key.removeprefix("sha256:")
         if not name.isalnum():
             name = hashlib.sha256(key.encode()).hexdigest()
-        return self.root / "records" / kind / f"{name}.json"
+        return self.root / "records" / kind / f"{name}{RECORD}"
 
     def digest_of(self, source: Path) -> str:
         """The digest of a file outside the store, remembered by its path, size and times.
@@ -158,11 +176,13 @@ class Store:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A temporary folder inside the store, gone afterwards."""
-        import tempfile
-
         folder = make_folder(self.root / "tmp")
-        with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
-            yield Path(name)
+        with held_folder(folder) as path:
+            yield path
+
+    def sweep(self) -> None:
+        """Remove what killed processes left in tmp/; what others are writing stays."""
+        sweep(self.root / "tmp")
 
 
 class Hashing:
@@ -215,15 +235,11 @@ class BlobWriter:
         self.size = 0
 
     def __enter__(self) -> BlobWriter:
-        import tempfile
-
         folder = make_folder(self._store.root / "tmp")
         try:
-            handle, name = tempfile.mkstemp(dir=folder, prefix="blob-")
+            self._file, self._path = create(folder, "blob-")
         except OSError as error:
             raise disk_error(error, folder) from error
-        self._path = Path(name)
-        self._file = handle
         return self
 
     def write(self, data: bytes) -> None:
@@ -249,11 +265,9 @@ class BlobWriter:
             raise HashMismatch(what, expected=expected, found=digest)
         try:
             os.fchmod(self._file, 0o444)
-            handle, self._file = self._file, None
-            os.close(handle)
             target = self._store.path(digest)
             make_folder(target.parent)
-            self._path.replace(target)
+            self._path.replace(target)  # before it is closed: an open one is nobody else's
         except OSError as error:
             raise disk_error(error, self._store.root) from error
         self._path = None
@@ -287,29 +301,64 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def write_atomically(target: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file by way of a temporary one beside it: the old bytes or the new, never half."""
-    import tempfile  # costs more to import than a no-op build may spend on it
+def write_atomically(
+    target: Path, data: bytes, *, mode: int = 0o644, beside: Path | None = None
+) -> None:
+    """Write a file: the old bytes or the new, never half. Raises EnvironmentLacks."""
+    with replacing(target, mode=mode, beside=beside) as stream:
+        stream.write(data)
 
+
+@contextmanager
+def replacing(target: Path, *, mode: int = 0o644, beside: Path | None = None) -> Iterator[BinaryIO]:
+    """A temporary file that takes the target's name at the end, unless there was an error.
+
+    It stands in the target's folder, where those that killed writers of this file left are removed,
+    or in `beside`, a folder of the same file system. Every OSError becomes EnvironmentLacks.
+    """
     make_folder(target.parent)
+    prefix = f".{target.name}.recipec-"
+    if beside is None:
+        sweep(target.parent, prefix)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        handle, path = create(beside or target.parent, prefix)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
+                yield stream
+                stream.flush()
                 os.fchmod(stream.fileno(), mode)
-            Path(name).replace(target)
+                path.replace(target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise disk_error(error, target.parent) from error
 
 
+def _checked(record: bytes) -> bytes:
+    """A record's JSON text. Raises ValueError unless its first line is the text's sha256."""
+    line, _, text = record.partition(b"\n")
+    if hashlib.sha256(text).hexdigest().encode() != line:
+        raise ValueError("not the record that was written")
+    return text
+
+
+class DiskFull(EnvironmentLacks):
+    """The disk, or the user's share of it, is full."""
+
+    def needing(self, amount: int, what: str, root: Path) -> DiskFull:
+        """The same error with how much is needed (in bytes, for `what`) and how much is free."""
+        import shutil
+
+        free = shutil.disk_usage(root).free / 1e6
+        needed = f"{what} take about {amount / 1e6:.1f} MB, {free:.1f} MB are free"
+        return DiskFull(f"{self.message}: {needed}", hint=self.hint)
+
+
 def disk_error(error: OSError, folder: Path) -> EnvironmentLacks:
     """An OSError from writing, as something a user can act on."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return EnvironmentLacks(
+        return DiskFull(
             f"the disk is full: {folder}",
             hint="free some space, run `recipec cache gc`, or point RECIPEC_CACHE at another disk",
         )

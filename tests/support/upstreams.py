@@ -142,6 +142,7 @@ def wheel_bytes(
     tag: str = "py3-none-any",
     files: Mapping[str, bytes] | None = None,
     license: str = "",
+    deflated: bool = False,
 ) -> bytes:
     """A small wheel that pip and uv take."""
     info = f"{name}-{version}.dist-info"
@@ -157,9 +158,10 @@ def wheel_bytes(
     record = "".join(f"{path},,\n" for path in members) + f"{info}/RECORD,,\n"
     members[f"{info}/RECORD"] = record.encode()
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    kind = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
+    with zipfile.ZipFile(out, "w") as archive:
         for path, data in members.items():
-            archive.writestr(zipfile.ZipInfo(path), data)
+            archive.writestr(zipfile.ZipInfo(path), data, kind)
     return out.getvalue()
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from recipec.cli.common import add_build_options, add_recipe
@@ -13,6 +16,8 @@ from recipec.cli.project import find_project
 from recipec.cli.state import Built
 from recipec.cli.twin import write_dockerfile
 from recipec.errors import OK, UsageError
+from recipec.filelocks import hold, use_of
+from recipec.progress import Progress
 from recipec.store import Store
 
 
@@ -31,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wheels", action="store_true", help="with --dockerfile: put the wheels into that folder"
     )
+    parser.add_argument(
+        "--from-bundle",
+        type=Path,
+        metavar="FILE",
+        help="bring in what `recipec bundle` wrote, then build --locked without a network",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,10 +54,16 @@ def run(options: argparse.Namespace) -> int:
             "--wheels says what --dockerfile writes, and that is not given",
             hint="add --dockerfile, or remove --wheels",
         )
+    if options.from_bundle is not None and options.dockerfile:
+        raise UsageError(
+            "--dockerfile needs a wheel of pip, which a bundle does not hold",
+            hint="run `recipec build --dockerfile --wheels` where there is a network, and take its"
+            " folder along",
+        )
     store = Store()
     plain: list[dict[str, Any]] = []
-    projects = [find_project(path, options.output) for path in options.recipes]
-    with quiet_or_bars(options.json) as bars:
+    with quiet_or_bars(options.json) as bars, _brought_in(options, store, bars):
+        projects = [find_project(path, options.output) for path in options.recipes]
         for project in projects:
             several = members(project, store)
             built = compile_all(
@@ -54,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
                 whole=not project.member,
                 store=store,
                 progress=bars,
-                locked=options.locked,
+                locked=options.locked or options.from_bundle is not None,
                 jobs=options.jobs,
             )
             contexts = [
@@ -74,6 +91,22 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(plain[0] if len(plain) == 1 else {"builds": plain})
     return OK
+
+
+@contextmanager
+def _brought_in(options: argparse.Namespace, store: Store, progress: Progress) -> Iterator[None]:
+    """Bring in the bundle, if one is given; nobody removes its blobs before they are used."""
+    if options.from_bundle is None:
+        yield
+        return
+    from recipec.cli.restore import restore
+
+    with hold(use_of(store), shared=True):
+        brought = restore(options.from_bundle, options.recipes, store, progress)
+        if not options.json:
+            what = f"{brought.blobs} blobs and {brought.files} files of the project"
+            say(f"{options.from_bundle.name}: {what} brought in")
+        yield
 
 
 def _tell(built: Built) -> None:

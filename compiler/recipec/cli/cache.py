@@ -3,57 +3,103 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from recipec.cli.collect import (
+    Part,
+    drop_idle_records,
+    entries,
+    locks_below,
+    measure,
+    needed,
+    to_remove,
+)
 from recipec.cli.console import print_json, quiet_or_bars, say, size
-from recipec.errors import MISMATCH, OK, EnvironmentLacks
+from recipec.errors import MISMATCH, OK, EnvironmentLacks, UsageError
 from recipec.filelocks import Taken, hold, use_of
 from recipec.progress import Progress
 from recipec.store import Store
 
 DAY = 86_400
 """Seconds."""
+USUAL_AGE = 7 * DAY
+_SECONDS = {"m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
+_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_OPTIONS = {
+    "older_than": ("gc", "--older-than"),
+    "keep": ("gc", "--keep"),
+    "keep_locks": ("gc", "--keep-locks"),
+    "dry_run": ("gc", "--dry-run"),
+    "repair": ("verify", "--repair"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("action", choices=("info", "gc", "verify"))
     parser.add_argument(
-        "--days",
-        type=_days,
-        default=7,
-        metavar="N",
-        help="gc keeps what is younger than this, used or not (7)",
+        "--older-than",
+        type=_age,
+        metavar="AGE",
+        help="gc: what came longer ago and nobody needs goes, such as 12h or 30d (7d)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=_amount,
+        metavar="SIZE",
+        help="gc: the oldest that nobody needs goes until the store is no larger, such as 20GB",
+    )
+    parser.add_argument(
+        "--keep-locks",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="gc: what the locks in these folders need stays, besides what was built here",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="gc: say what would go")
+    parser.add_argument(
+        "--repair", action="store_true", help="verify: remove what is wrong; builds make it again"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
-def _days(text: str) -> float:
-    """A number of days, for argparse. A NaN or a negative one would take what is being made."""
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError("a number of days, 0 or more")
-    return number
+def _age(text: str) -> float:
+    """An age in seconds, for argparse."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([mhdw])", text)
+    if not found:
+        raise argparse.ArgumentTypeError("a number and m, h, d or w, such as 30d")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _amount(text: str) -> int:
+    """A number of bytes, for argparse."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?) ?([KMGT]?)B?", text, re.IGNORECASE)
+    if not found:
+        raise argparse.ArgumentTypeError("a number and KB, MB, GB or TB, such as 20GB")
+    return int(float(found[1]) * _BYTES[found[2].upper()])
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what was asked. `verify` gives exit code 4 when a blob is not what its name says."""
+    """Do what was asked. `verify` gives exit code 4 when something is not what it should be."""
+    for name, (action, flag) in _OPTIONS.items():
+        if getattr(options, name) not in (None, False) and options.action != action:
+            raise UsageError(
+                f"{flag} says nothing to `cache {options.action}`",
+                hint=f"it belongs to `recipec cache {action}`",
+            )
     store = Store()
     if options.action == "info":
         return _info(store, as_json=options.json)
     if options.action == "gc":
-        with _nobody_building(store):
-            return _gc(store, days=options.days, as_json=options.json)
+        return _gc(store, options)
     with quiet_or_bars(options.json) as bars:
-        return _verify(store, bars, as_json=options.json)
+        return _verify(store, bars, repair=options.repair, as_json=options.json)
 
 
 @contextmanager
@@ -73,7 +119,7 @@ def _nobody_building(store: Store) -> Iterator[None]:
 
 def _info(store: Store, *, as_json: bool) -> int:
     parts = {
-        name: _measure(store.root / name)
+        name: measure(store.root / name)
         for name in ("blobs", "records", "partial", "rootfs", "tmp")
     }
     if as_json:
@@ -90,58 +136,50 @@ def _info(store: Store, *, as_json: bool) -> int:
     return OK
 
 
-def _measure(folder: Path) -> tuple[int, int]:
-    files = used = 0
-    for here, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):  # gone meanwhile: others use the store too
-                used += (Path(here) / name).lstat().st_size
-                files += 1
-    return files, used
-
-
-def _gc(store: Store, *, days: float, as_json: bool) -> int:
-    """Remove what no build folder or lock on this machine needs and nobody touched lately."""
-    kept = reachable(store)
-    limit = time.time() - days * DAY
-    count = freed = 0
-    for path in _candidates(store, kept):
-        try:
-            about = path.lstat()
-        except FileNotFoundError:
-            continue
-        if max(about.st_mtime, about.st_ctime) > limit:
-            continue
-        count += 1
-        freed += about.st_size if path.is_file() else _measure(path)[1]
-        if path.is_dir():
-            _remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
-    if as_json:
-        print_json({"removed": count, "bytes": freed, "kept": len(kept)})
+def _gc(store: Store, options: argparse.Namespace) -> int:
+    """Remove what nobody needs and what is old, or too much."""
+    age: float | None = options.older_than
+    if age is None and options.keep is None:
+        age = USUAL_AGE
+    kept = needed(store, locks_below(options.keep_locks or ()))
+    before = None if age is None else time.time() - age
+    if options.dry_run:
+        going = to_remove(store, kept, before=before, at_most=options.keep)
     else:
-        say(f"removed {count} blobs, downloads and trees ({size(freed)}); {len(kept)} are in use")
+        with _nobody_building(store):
+            kept |= needed(store)  # of a build that has ended meanwhile
+            going = to_remove(store, kept, before=before, at_most=options.keep)
+            for part in going:
+                _remove(part.path)
+            drop_idle_records(store)
+    _tell(store, going, len(kept), options)
     return OK
 
 
-def _candidates(store: Store, kept: set[str]) -> Iterator[Path]:
-    for digest in store.digests():
-        if digest not in kept:
-            yield store.path(digest)
-    for part in ("partial", "tmp"):
-        yield from _entries(store.root / part)
-    for tree in _entries(store.root / "rootfs"):
-        if not any(tree.name.startswith(digest[7:]) for digest in kept):
-            yield tree
+def _tell(store: Store, going: list[Part], kept: int, options: argparse.Namespace) -> None:
+    freed = sum(part.bytes for part in going)
+    if options.json:
+        plain: dict[str, object] = {"removed": len(going), "bytes": freed, "kept": kept}
+        if options.dry_run:
+            names = [part.path.relative_to(store.root).as_posix() for part in going]
+            plain |= {"dry_run": True, "paths": names}
+        print_json(plain)
+        return
+    for part in going if options.dry_run else ():
+        print(f"{size(part.bytes):>10}  {part.path.relative_to(store.root).as_posix()}")
+    verb = "would remove" if options.dry_run else "removed"
+    say(f"{verb} {len(going)} blobs, downloads and trees ({size(freed)}); {kept} are in use")
+    used = sum(measure(store.root / name)[1] for name in ("blobs", "partial", "rootfs", "tmp"))
+    left = used - (freed if options.dry_run else 0)
+    if options.keep is not None and left > options.keep:
+        say(f"note: {size(left)} stay: builds and locks on this machine need them")
 
 
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _remove_tree(path: Path) -> None:
-    """Remove a tree that may hold folders without write permission, as unpacked layers do."""
+def _remove(path: Path) -> None:
+    """Remove a file, or a tree that may hold folders without write permission."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
     for here, folders, _ in os.walk(path):
         for name in folders:
             inner = Path(here) / name
@@ -150,52 +188,37 @@ def _remove_tree(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def reachable(store: Store) -> set[str]:
-    """Digests that finished builds on this machine still name: blobs, inputs, diff_ids."""
-    kept: set[str] = set()
-    for record in _entries(store.root / "records" / "builds"):
-        plain = _json(record)
-        state = _json(Path(str(plain.get("state", ""))))
-        if not state:
-            record.unlink(missing_ok=True)
-            continue
-        kept |= _digests_in(state.get("image"))
-        kept |= _digests_in(_json(Path(str(plain.get("lock", "")))))
-    return kept
-
-
-def _digests_in(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        return {d for item in value.values() for d in _digests_in(item)}
-    if isinstance(value, list):
-        return {d for item in value for d in _digests_in(item)}
-    return {value} if isinstance(value, str) and value.startswith("sha256:") else set()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return plain if isinstance(plain, dict) else {}
-
-
-def _verify(store: Store, progress: Progress, *, as_json: bool) -> int:
-    """Read every blob; what is not what its name says is removed, since it can be had again."""
+def _verify(store: Store, progress: Progress, *, repair: bool, as_json: bool) -> int:
+    """Read every blob and record; what is not what it should be can be made or had again."""
     digests = list(store.digests())
     task = progress.begin("reading blobs", sum(store.path(d).stat().st_size for d in digests))
-    wrong = []
+    wrong: list[str] = []
     for digest in digests:
-        if not store.verified(digest):
-            wrong.append(digest)
-        progress.advance(task, store.path(digest).stat().st_size)
+        path = store.path(digest)
+        try:
+            if not store.verified(digest):
+                wrong.append(digest)
+            progress.advance(task, path.stat().st_size)
+        except FileNotFoundError:
+            continue  # removed meanwhile: others use the store too
     progress.end(task)
-    for digest in wrong:
-        store.path(digest).unlink()
+    records = list(store.records())
+    damaged = [path for path, plain in records if plain is None]
+    for path in (*map(store.path, wrong), *damaged) if repair else ():
+        path.unlink(missing_ok=True)
+    names = [path.relative_to(store.root).as_posix() for path in damaged]
+    parts = sum(path.suffix != ".lock" for path in entries(store.root / "partial"))
     if as_json:
-        print_json({"blobs": len(digests), "wrong": wrong})
+        plain = {"blobs": len(digests), "wrong": wrong, "records": len(records)}
+        print_json({**plain, "damaged": names, "unfinished": parts, "repaired": repair})
     else:
-        for digest in wrong:
-            say(f"removed {digest}: its bytes had changed; the next build makes it again")
-        say(f"{len(digests)} blobs read, {len(wrong)} wrong")
-    return MISMATCH if wrong else OK
+        after = "removed; the next build makes it again" if repair else "`--repair` removes it"
+        for name in (*wrong, *names):
+            say(f"{name}: its bytes have changed: {after}")
+        say(
+            f"{len(digests)} blobs and {len(records)} records read,"
+            f" {len(wrong) + len(damaged)} wrong"
+        )
+        if parts:
+            say(f"{parts} downloads are unfinished: they are checked when they are whole")
+    return MISMATCH if wrong or damaged else OK

@@ -303,7 +303,10 @@ def _one_builder(store: Store, project: Project) -> Iterator[None]:
     """Two builds of one recipe at a time would write the same files: the second waits.
 
     No blob is removed meanwhile: what this build found in the store is there when it reads it.
+    What killed builds left in the store is removed first, and what died beside this one, last.
     """
     own = store.root / "locks" / f"{sha256(str(project.recipe).encode())[7:31]}.lock"
     with hold(use_of(store), shared=True), hold(own):
+        store.sweep()
         yield
+        store.sweep()

@@ -15,6 +15,7 @@ from recipec.cli.members import members
 from recipec.cli.project import Project, find_project
 from recipec.cli.state import Built
 from recipec.errors import OK, EnvironmentLacks, HashMismatch, StaleLock
+from recipec.filelocks import hold, use_of
 from recipec.pins.lockfile import ExpectedOutputs, Lock, to_json
 from recipec.progress import Progress
 from recipec.store import Store, write_atomically
@@ -37,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     several = members(project, store)
     rows = []
     locks: list[tuple[Lock | None, Lock]] = []
-    with quiet_or_bars(options.json) as bars:
+    # What is fetched here is in no lock yet: nobody removes it meanwhile.
+    with quiet_or_bars(options.json) as bars, hold(use_of(store), shared=True):
         for one in several:
             own = read_lock(one)
             if options.record:

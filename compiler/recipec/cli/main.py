@@ -34,6 +34,7 @@ COMMANDS = {
     "verify-signature": "check with a public key who has signed an image in a registry",
     "inspect": "show what an image's layers hold and where they came from",
     "export-archive": "write the image as one file for `docker load`, podman and skopeo",
+    "bundle": "write every input of a lock into one file, for machines without a network",
     "cache": "the content store: info, gc, verify",
     "doctor": "what this machine can do, and what to install",
 }

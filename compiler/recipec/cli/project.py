@@ -71,14 +71,18 @@ def find_project(recipe: Path, build: Path | None = None) -> Project:
             [Diagnostic(file=str(recipe), line=0, column=0, message=what, hint=_nearest(full))]
         )
     full = full.resolve()
-    here = Path.cwd().resolve()
-    fallback = here if full.is_relative_to(here) else full.parent
-    root = next(
-        (f for f in full.parents if any((f / marker).exists() for marker in MARKERS)), fallback
-    )
+    root = root_of(full)
     return Project(
         root=root, recipe=full, build=(build or root / "build").absolute(), member=member
     )
+
+
+def root_of(recipe: Path) -> Path:
+    """The root of the project that a recipe belongs to, whether it is there or not."""
+    here = Path.cwd().resolve()
+    fallback = here if recipe.is_relative_to(here) else recipe.parent
+    marked = (f for f in recipe.parents if any((f / marker).exists() for marker in MARKERS))
+    return next(marked, fallback)
 
 
 def split_member(recipe: Path) -> tuple[Path, str]:

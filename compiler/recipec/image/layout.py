@@ -86,7 +86,7 @@ def _place(source: Path, target: Path) -> None:
         raise EnvironmentLacks(
             f"the blob {source.name} is no longer in the cache", hint="build the image again"
         ) from None
-    if target.exists() and target.stat().st_size == about.st_size:
+    if target.exists() and _same(target.stat(), about):
         return
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".blob-")
     os.close(handle)
@@ -96,6 +96,17 @@ def _place(source: Path, target: Path) -> None:
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _same(there: os.stat_result, blob: os.stat_result) -> bool:
+    """Whether a file is the blob's own, or a copy of it.
+
+    One that is older than the blob was made from another file of that name, which the store has
+    dropped since: perhaps because its bytes were wrong.
+    """
+    return os.path.samestat(there, blob) or (
+        there.st_size == blob.st_size and there.st_mtime_ns >= blob.st_mtime_ns
+    )
 
 
 def link_or_copy(source: Path, target: Path) -> None:

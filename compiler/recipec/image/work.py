@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from recipec.errors import EnvironmentLacks, RecipecError
 from recipec.image.spec import Spec
-from recipec.store import Store, canonical, disk_error, sha256
+from recipec.store import DiskFull, Store, canonical, disk_error, sha256
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -101,8 +101,20 @@ def run_tasks(tasks: Sequence[Task], store: Store, *, jobs: int, progress: Progr
                 run_task(task, store, lambda amount: progress.advance(bar, amount))
         else:
             _run_parallel(ordered, store, min(jobs, len(tasks)), shared, progress, bar)
+    except DiskFull as error:
+        raise error.needing(*_left(tasks, store), store.root) from error
     finally:
         progress.end(bar)
+
+
+def _left(tasks: Sequence[Task], store: Store) -> tuple[int, str]:
+    """How many bytes the layers still to be made take, about, and a name for them.
+
+    A layer is about as large as what it is made from, since its wheels' bytes are copied.
+    """
+    specs = [spec for task in tasks if task.kind == "layer" for spec in task.specs]
+    left = [spec for spec in specs if known_layer(store, spec.key) is None]
+    return sum(spec.size for spec in left), f"{len(left)} layers that are still to be made"
 
 
 @dataclass(frozen=True, kw_only=True)

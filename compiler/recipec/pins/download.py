@@ -30,7 +30,7 @@ from recipec.pins.transport import (
     without_password,
 )
 from recipec.progress import Progress, Silent
-from recipec.store import CHUNK, Store, digest_of_file, disk_error, make_folder
+from recipec.store import CHUNK, DiskFull, Store, digest_of_file, disk_error, make_folder
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -96,11 +96,18 @@ class Downloader:
                         digests[item.url] = future.result()
                     except Gone:
                         gone.append(item)
-            except BaseException:
+            except BaseException as error:
                 self._stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
+                if isinstance(error, DiskFull):
+                    raise error.needing(*self._left(items), self._store.root) from error
                 raise
         return Fetched(digests=digests, gone=tuple(sorted(gone, key=lambda item: item.what)))
+
+    def _left(self, items: Sequence[Item]) -> tuple[int, str]:
+        """How many bytes are still to come, as far as sizes are known, and a name for them."""
+        left = [item for item in items if item.digest is None or not self._store.has(item.digest)]
+        return sum(item.size or 0 for item in left), f"{len(left)} files that are still to come"
 
     def fetch(self, item: Item) -> str:
         """The digest of the blob, fetched if the store does not have it.

@@ -212,7 +212,7 @@ def test_what_was_good_is_looked_at_again_once_anything_moved(workplace: Workpla
 @pytest.mark.parametrize("torn", [b"", b"{", b"[]", b"null", b'"x"', b"\xff"])
 def test_torn_records_are_not_believed(workplace: Workplace, torn: bytes) -> None:
     assert workplace.run("check", "recipes/legal-t5.yaml").code == 0
-    for record in (workplace.cache / "records").rglob("*.json"):
+    for record in (workplace.cache / "records").rglob("*.record"):
         record.write_bytes(torn)
     done = workplace.run("check", "recipes/legal-t5.yaml")
     assert (done.code, done.err) == (0, "recipes/legal-t5.yaml: good\n")

@@ -91,10 +91,15 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["diff", "a"],
         ["cache"],
         ["cache", "burn"],
-        ["cache", "gc", "--days", "soon"],
-        ["cache", "gc", "--days", "nan"],
-        ["cache", "gc", "--days", "-1"],
-        ["cache", "gc", "--days", "inf"],
+        ["cache", "gc", "--older-than", "soon"],
+        ["cache", "gc", "--older-than", "nan"],
+        ["cache", "gc", "--older-than", "30"],
+        ["cache", "gc", "--older-than", "-1d"],
+        ["cache", "gc", "--keep", "much"],
+        ["cache", "gc", "--keep", "-1GB"],
+        ["cache", "gc", "--repair"],
+        ["cache", "verify", "--dry-run"],
+        ["cache", "info", "--keep", "1GB"],
         ["build", "--jobs", "0", "a.yaml"],
         ["build", "--jobs", "many", "a.yaml"],
     ],
@@ -110,7 +115,9 @@ def test_wrong_usage_is_2_and_prints_nothing_on_stdout(
 
 _words = (
     st.sampled_from(sorted(COMMANDS))
-    | st.sampled_from(["--json", "--help", "-o", "--jobs", "--days", "--locked", "--stage", "-x"])
+    | st.sampled_from(
+        ["--json", "--help", "-o", "--jobs", "--older-than", "--locked", "--stage", "-x"]
+    )
     | st.sampled_from(["info", "gc", "verify", "train", "0", "nan", "--engine", "host", "-", "--"])
     | st.sampled_from(["", ".", "/", "/dev/null", "nothing.yaml", "a.json", "x" * 300, "é", "a\nb"])
     | st.sampled_from(["\0", "registry.example/a"])

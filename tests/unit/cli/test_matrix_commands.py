@@ -354,11 +354,19 @@ def test_a_foreign_record_counts_as_none(workplace: Workplace) -> None:
     project = find_project(write(workplace, "sweep.yaml", SWEEP))
     wanted = members(project, workplace.store)
     (record,) = (workplace.store.root / "records" / "checked").iterdir()
-    good = record.read_text()
-    for text in ("5", "{}", "[]", '{"bases": 5}', good.replace('"recipes":', '"x":'), "{"):
-        record.write_text(text)
+    store, key = workplace.store, record.stem
+    good = store.record("checked", key)
+    assert good is not None
+    without = {name: value for name, value in good.items() if name != "recipes"}
+    several: list[object] = [5, {}, [], {"bases": 5}, without]
+    for foreign in several:
+        store.put_record("checked", key, foreign)
         assert members(project, workplace.store) == wanted
-    record.write_text(good.replace('"rank":4', '"rank":"x"'))
+    record.write_text("{")
+    assert members(project, workplace.store) == wanted
+    for recipe in good["recipes"]:
+        recipe["method"]["rank"] = "x"
+    store.put_record("checked", key, good)
     assert load(wanted[0], workplace.store).recipe.method.rank == 4
 
 

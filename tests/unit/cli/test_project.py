@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -84,9 +83,10 @@ def test_a_checked_recipe_is_not_checked_again(workplace: Workplace) -> None:
     first = load(project, store)
     assert load(project, store) == first
     (record,) = (store.root / "records" / "checked").iterdir()
-    known = json.loads(record.read_bytes())
+    known = store.record("checked", record.stem)
+    assert known is not None
     known["recipes"][0]["training"]["seed"] = 99
-    record.write_text(json.dumps(known))
+    store.put_record("checked", record.stem, known)
     assert load(project, store).recipe.training.seed == 99  # it came from the record
     workplace.recipe.write_text(RECIPE + "# moved\n")
     assert load(project, store).recipe == first.recipe

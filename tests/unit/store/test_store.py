@@ -200,7 +200,7 @@ def test_a_torn_record_counts_as_none(store: Store, torn: bytes) -> None:
 
 
 def test_a_record_that_is_a_folder_counts_as_none(store: Store) -> None:
-    (store.root / "records" / "kind" / "key.json").mkdir(parents=True)
+    (store.root / "records" / "kind" / "key.record").mkdir(parents=True)
     assert store.record("kind", "key") is None
 
 
