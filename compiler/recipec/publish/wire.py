@@ -219,4 +219,4 @@ def _reason(error: Exception) -> str:
     if isinstance(inner, Exception) and inner is not error:
         return _reason(inner)
     text = getattr(error, "strerror", None) or str(inner).rpartition(">: ")[2]
-    return re.sub(r"^\w+Pool\([^)]*\): ", "", text).strip() or type(error).__name__
+    return re.sub(r"^\w+\([^)]*\): ", "", text).strip() or type(error).__name__

@@ -125,7 +125,10 @@ def test_what_a_push_refuses(built: Project, tmp_path: Path) -> None:
     recipe = str(built.recipe)
     assert "names no registry" in built.run("push", recipe, "tiny", code=2).stderr
     nobody = built.run("push", recipe, "127.0.0.1:1/tiny", "--dry-run", code=3).stderr
-    assert "Connection refused" in nobody
+    assert (
+        "as it should: Failed to establish a new connection: [Errno 111] Connection refused"
+        in nobody
+    )
     built.environment["DOCKER_CONFIG"] = str(tmp_path)
     (tmp_path / "config.json").write_text('{"credsStore": "nowhere"}')
     lacking = built.run("push", recipe, "127.0.0.1:1/tiny", code=3).stderr
