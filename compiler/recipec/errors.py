@@ -152,6 +152,14 @@ class EnvironmentLacks(RecipecError):
     exit_code = ENVIRONMENT
 
 
+class NoSuchPackage(EnvironmentLacks):
+    """No archive has a package of that name; `package` is what was asked for."""
+
+    def __init__(self, package: str, *, hint: str) -> None:
+        super().__init__(f"the configured Debian archives have no package {package}", hint=hint)
+        self.package = package
+
+
 class HashMismatch(RecipecError):
     """Some bytes are not the bytes that were promised."""
 

@@ -39,7 +39,7 @@ architecture: {model: 'path:models/t5'}
 method: {type: lora, rank: 4}
 """
 MATRIX = """\
-matrix: {training.learning_rate: [2.0e-3, 3.0e-3]}
+matrix: {training.epochs: [1, 2]}
 """
 CORPUS = "  corpus: {train: data/corpus.jsonl, field: clause, steps: 4, batch_size: 2}\n"
 CONFIG = {"model_type": "t5", "is_encoder_decoder": True, "d_model": 8, "num_layers": 1}

@@ -6,18 +6,13 @@ asks no network: a model from elsewhere is looked at when it is locked.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from recipec.cli.frontend import Loaded
-from recipec.errors import Diagnostic, RecipecError, RecipeError
+from recipec.errors import Diagnostic, NoSuchPackage, RecipecError, RecipeError
 from recipec.pins.data import read_corpus, read_data
 from recipec.pins.models import ModelFacts, read_folder
 from recipec.plan.fit import Target, misfits
 from recipec.plan.refusals import silent_models
 from recipec.store import Store
-
-if TYPE_CHECKING:
-    from recipec.pins.debresolve import NoSuchPackage
 
 
 def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:

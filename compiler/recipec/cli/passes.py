@@ -19,9 +19,9 @@ from recipec.cli.frontend import Loaded
 from recipec.cli.state import Built
 from recipec.emit import dvc
 from recipec.emit.bundle import Bundle
+from recipec.errors import NoSuchPackage
 from recipec.image.format import LAYER_FORMAT
 from recipec.image.image import Image
-from recipec.pins.debresolve import NoSuchPackage
 from recipec.pins.lock import LockResult, make_lock
 from recipec.pins.lockfile import Lock, Platform
 from recipec.plan.corpus import is_corpus

@@ -9,17 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from recipec.errors import EnvironmentLacks
+from recipec.errors import EnvironmentLacks, NoSuchPackage
 from recipec.pins.debindex import Candidate, FoundDeb, Universe
 from recipec.pins.debrelations import Group
-
-
-class NoSuchPackage(EnvironmentLacks):
-    """No archive has a package of that name; `package` is what was asked for."""
-
-    def __init__(self, package: str, *, hint: str) -> None:
-        super().__init__(f"the configured Debian archives have no package {package}", hint=hint)
-        self.package = package
 
 
 class Unmet(EnvironmentLacks):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from recipec.errors import NoSuchPackage
 from recipec.pins.aptconf import Archive
 from recipec.pins.debindex import PackagesFile, Universe
 from recipec.pins.debrelations import groups, relations
-from recipec.pins.debresolve import NoSuchPackage, Unmet, resolve
+from recipec.pins.debresolve import Unmet, resolve
 
 PACKAGES = """base 1.0
 gui 1.0 | Depends: toolkit (>= 2), theme | default-theme

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from recipec.errors import StaleLock
-from recipec.pins.debresolve import NoSuchPackage
+from recipec.errors import NoSuchPackage, StaleLock
 from recipec.pins.lockfile import Lock, Platform, from_json, to_json
 from tests.support.upstreams import mirror_files
 from tests.unit.pins.test_make_lock import World, versions, world
