@@ -45,7 +45,7 @@ VARIANTS = [
     pytest.param(
         SUMMARY,
         "bart",
-        Method(type="qlora", quantization="int8", dora=True, also_train=["norms"]),
+        Method(type="qlora", quantization="int8", also_train=["norms"]),
         "lora, norms",
         marks=SLOW,
         id="int8",

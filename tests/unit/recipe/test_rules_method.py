@@ -94,3 +94,10 @@ def test_methods_that_leave_the_model_alone() -> None:
         "architecture.positions: method prefix trains nothing of the model itself",
         "architecture.moe.train_gate: method prefix trains nothing of the model itself",
     ]
+
+
+@pytest.mark.parametrize(("quantization", "found"), [("int8", 1), ("nf4", 0), (None, 0)])
+def test_dora_over_eight_bits_is_refused(quantization: Any, found: int) -> None:
+    recipe = recipe_of(Method(type="qlora", quantization=quantization, dora=True))
+    faults = [fault for rule in RULES for fault in rule(recipe)]
+    assert [fault.path for fault in faults] == [("method", "dora")] * found

@@ -73,6 +73,17 @@ def _double_quantization(recipe: Recipe) -> Iterator[Broken]:
         )
 
 
+def _dora_in_eight_bits(recipe: Recipe) -> Iterator[Broken]:
+    """Seen with peft 0.21.2 and bitsandbytes 0.50.2: the training stops at its first step."""
+    if recipe.method.quantization == "int8" and recipe.method.dora:
+        yield Broken(
+            path=("method", "dora"),
+            message="DoRA does not work over int8 weights: bitsandbytes loses their scales",
+            hint="leave `dora` out, or set `quantization: nf4`",
+            at_key=True,
+        )
+
+
 def _virtual_tokens(recipe: Recipe) -> Iterator[Broken]:
     if recipe.method.type not in VIRTUAL:
         return
@@ -117,6 +128,7 @@ RULES: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (
     _expressions,
     _feedforward,
     _double_quantization,
+    _dora_in_eight_bits,
     _virtual_tokens,
     _cannot_also_train,
 )
