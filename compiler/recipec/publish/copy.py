@@ -14,8 +14,7 @@ from recipec.image.image import Descriptor
 from recipec.progress import Progress
 from recipec.publish.blobs import Download
 from recipec.publish.manifests import Index, Manifest, fetch
-from recipec.publish.parallel import each
-from recipec.publish.pull import open_source
+from recipec.publish.parallel import each, largest_first
 from recipec.publish.reference import Source, Target, parse, parse_source
 from recipec.publish.registry import (
     Moved,
@@ -42,11 +41,12 @@ def copy(
     """
     here = parse_source(source)
     there = _target(target, here)
-    getting = open_source(here, plain_http=plain_http)
+    getting = open_session(here, write=False, plain_http=plain_http)
     top = fetch(getting, here.repository, here.wanted)
     manifests = _below(getting, here, top, depth=0)
     same = here.registry == there.registry
-    putting = open_session(there, {here.repository} if same else set(), plain_http=plain_http)
+    mounts = (here.repository,) if same else ()
+    putting = open_session(there, write=True, mounts=mounts, plain_http=plain_http)
     moved = _blobs(getting, putting, here, there, manifests, store, progress)
     for manifest in manifests[:-1]:
         put_manifest(putting, there, manifest.about.digest, manifest.about, manifest.data)
@@ -95,13 +95,12 @@ def _blobs(
     store: Store,
     progress: Progress,
 ) -> tuple[Moved, ...]:
-    unique = {
-        blob.digest: blob
+    blobs = largest_first(
+        blob
         for manifest in manifests
         if isinstance(manifest, Manifest)
         for blob in (manifest.config, *manifest.layers)
-    }
-    blobs = sorted(unique.values(), key=lambda blob: (-blob.size, blob.digest))
+    )
     task = progress.begin(f"copying to {target.registry}", sum(blob.size for blob in blobs))
     mount = source.repository if source.registry == target.registry else ""
 

@@ -6,10 +6,11 @@ among them, ends the others where they are: their sockets are closed, nothing wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from recipec.image.image import Descriptor
 from recipec.publish.session import Session
 
 PARALLEL = 6
@@ -35,3 +36,9 @@ def each(
             for session in sessions:
                 session.stop()
             raise
+
+
+def largest_first(blobs: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """Each blob once, by size, so that no large one is left for the end."""
+    unique = {blob.digest: blob for blob in blobs}
+    return tuple(sorted(unique.values(), key=lambda blob: (-blob.size, blob.digest)))

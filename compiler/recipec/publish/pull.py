@@ -13,12 +13,11 @@ from typing import Any
 from recipec.errors import UnsafeInput
 from recipec.image.image import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Image, Layer
 from recipec.progress import Progress
-from recipec.publish import credentials
 from recipec.publish.blobs import Download
 from recipec.publish.manifests import Index, Manifest, choose, fetch
-from recipec.publish.parallel import each
+from recipec.publish.parallel import each, largest_first
 from recipec.publish.reference import Source, parse_source
-from recipec.publish.registry import greet, remember
+from recipec.publish.registry import open_session, remember
 from recipec.publish.session import Session
 from recipec.store import Store
 
@@ -66,7 +65,7 @@ def pull(
     UnsafeInput when what it gives is no image.
     """
     source = parse_source(reference)
-    session = open_source(source, plain_http=plain_http)
+    session = open_session(source, write=False, plain_http=plain_http)
     found = fetch(session, source.repository, source.wanted)
     if isinstance(found, Index):
         about = choose(found, platform, str(source))
@@ -85,23 +84,10 @@ def pull(
     return Pulled(source=source, image=_image(found, store, str(source)), received=received)
 
 
-def open_source(source: Source, *, plain_http: bool) -> Session:
-    """A session that may pull from a repository, already let in."""
-    session = Session(
-        source.registry,
-        scopes=(f"repository:{source.repository}:pull",),
-        credential=credentials.find(source.registry, repository=source.repository),
-        plain_http=plain_http,
-    )
-    greet(session)
-    return session
-
-
 def _receive(
     session: Session, source: Source, manifest: Manifest, store: Store, progress: Progress
 ) -> int:
-    unique = {blob.digest: blob for blob in (manifest.config, *manifest.layers)}
-    blobs = sorted(unique.values(), key=lambda blob: (-blob.size, blob.digest))
+    blobs = largest_first((manifest.config, *manifest.layers))
     missing = sum(blob.size for blob in blobs if not store.has(blob.digest))
     task = progress.begin(f"pulling from {source.registry}", sum(blob.size for blob in blobs))
 

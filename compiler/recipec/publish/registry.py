@@ -7,8 +7,9 @@ written anew, so the digest in the registry is the image's own, which is read ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from recipec.catalog.registries import quirks_of
 from recipec.errors import EnvironmentLacks, HashMismatch
@@ -16,8 +17,8 @@ from recipec.image.image import Descriptor, Image
 from recipec.progress import Progress
 from recipec.publish import credentials
 from recipec.publish.manifests import ACCEPT
-from recipec.publish.parallel import each
-from recipec.publish.reference import Reference, Target, check_tag, parse
+from recipec.publish.parallel import each, largest_first
+from recipec.publish.reference import Reference, Source, Target, check_tag, parse
 from recipec.publish.refusals import said
 from recipec.publish.session import Session
 from recipec.publish.upload import Outcome, Upload, has_blob
@@ -84,23 +85,10 @@ def push(
     EnvironmentLacks when the registry cannot be reached or refuses, HashMismatch when it keeps
     other bytes than those sent.
     """
-    target = parse(reference)
-    names = _names(target, tags)
-    manifest = image.schema2 if schema2 else image.manifest
-    blobs = _blobs(image)
-    _all_there((*blobs, manifest), store)
-    sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
-    session = open_session(target, set(sources.values()), plain_http=plain_http)
-    moved = _send_blobs(session, target, blobs, sources, store, progress)
-    tag_all(session, target, names, manifest, store.read(manifest.digest))
-    return Pushed(
-        registry=target.registry,
-        repository=target.repository,
-        digest=manifest.digest,
-        tags=names,
-        moved=moved,
-        manifest=manifest.size,
-    )
+    job = _prepare(image, store, reference, schema2=schema2, tags=tags, plain_http=plain_http)
+    moved = _send_blobs(job, store, progress)
+    tag_all(job.session, job.target, job.tags, job.manifest, store.read(job.manifest.digest))
+    return Pushed(**job.described(), moved=moved)
 
 
 def survey(
@@ -113,43 +101,92 @@ def survey(
     plain_http: bool = False,
 ) -> Survey:
     """What `push` would do with the same arguments; nothing is changed. Raises as `push` does."""
-    target = parse(reference)
-    names = _names(target, tags)
-    manifest = image.schema2 if schema2 else image.manifest
-    blobs = _blobs(image)
-    _all_there((*blobs, manifest), store)
-    sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
-    session = open_session(target, set(sources.values()), plain_http=plain_http)
+    job = _prepare(image, store, reference, schema2=schema2, tags=tags, plain_http=plain_http)
+    session, target = job.session, job.target
 
     def ask(blob: Descriptor) -> Moved:
         if has_blob(session, target.repository, blob):
             return Moved(blob=blob, outcome=Outcome.THERE)
-        source = sources[blob.digest]
+        source = job.sources[blob.digest]
         if source and _mountable(session, source, blob):
             return Moved(blob=blob, outcome=Outcome.MOUNTED, source=source)
         return Moved(blob=blob, outcome=Outcome.SENT)
 
     return Survey(
-        registry=target.registry,
-        repository=target.repository,
-        digest=manifest.digest,
-        tags=names,
-        moved=tuple(each(blobs, ask, session)),
-        manifest=manifest.size,
-        before={name: _digest_at(session, target, name) for name in names},
+        **job.described(),
+        moved=tuple(each(job.blobs, ask, session)),
+        before={name: _digest_at(session, target, name) for name in job.tags},
     )
 
 
-def open_session(target: Target, sources: set[str], *, plain_http: bool) -> Session:
-    """A session that may push to the target and mount from `sources`, already let in."""
-    others = sorted(sources - {"", target.repository})
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A push that has been looked into: where it goes, and what of the image it moves."""
+
+    session: Session
+    target: Target
+    tags: tuple[str, ...]
+    manifest: Descriptor
+    blobs: tuple[Descriptor, ...]
+    sources: Mapping[str, str]
+    """By a blob's digest: another repository that may have it, or nothing."""
+
+    def described(self) -> dict[str, Any]:
+        """What a `Pushed` says of it, but for what was moved."""
+        return {
+            "registry": self.target.registry,
+            "repository": self.target.repository,
+            "digest": self.manifest.digest,
+            "tags": self.tags,
+            "manifest": self.manifest.size,
+        }
+
+
+def _prepare(
+    image: Image,
+    store: Store,
+    reference: str,
+    *,
+    schema2: bool,
+    tags: Sequence[str],
+    plain_http: bool,
+) -> _Job:
+    """Everything that can be wrong before a blob is asked for is wrong here."""
+    target = parse(reference)
+    names = tuple(dict.fromkeys([target.tag, *(check_tag(tag) for tag in tags)]))
+    manifest = image.schema2 if schema2 else image.manifest
+    blobs = largest_first((image.config, *(layer.blob for layer in image.layers)))
+    for blob in (*blobs, manifest):
+        if not store.has(blob.digest):
+            raise EnvironmentLacks(
+                f"the blob {blob.digest} is not in the store", hint="run `recipec build` again"
+            )
+    sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
+    return _Job(
+        session=open_session(target, write=True, mounts=sources.values(), plain_http=plain_http),
+        target=target,
+        tags=names,
+        manifest=manifest,
+        blobs=blobs,
+        sources=sources,
+    )
+
+
+def open_session(
+    place: Target | Source, *, write: bool, mounts: Iterable[str] = (), plain_http: bool
+) -> Session:
+    """A session that may pull from a repository, already let in.
+
+    With `write` it may push there too, and mount from the repositories in `mounts`.
+    """
+    others = sorted({*mounts} - {"", place.repository})
     session = Session(
-        target.registry,
+        place.registry,
         scopes=(
-            f"repository:{target.repository}:pull,push",
-            *(f"repository:{source}:pull" for source in others),
+            f"repository:{place.repository}:{'pull,push' if write else 'pull'}",
+            *(f"repository:{other}:pull" for other in others),
         ),
-        credential=credentials.find(target.registry, repository=target.repository),
+        credential=credentials.find(place.registry, repository=place.repository),
         plain_http=plain_http,
     )
     greet(session)
@@ -187,8 +224,11 @@ def tag_all(
 
 def put_manifest(
     session: Session, target: Target, name: str, manifest: Descriptor, data: bytes
-) -> None:
-    """Put the manifest under a tag, or under its digest. Raises HashMismatch if it is changed."""
+) -> Answer:
+    """Put the manifest under a tag, or under its digest; what the registry says of it.
+
+    Raises EnvironmentLacks if it refuses, HashMismatch if it names another digest.
+    """
     for attempt in range(MANIFEST_TRIES):
         answer = _put(session, target, name, manifest, data)
         if answer.status in {200, 201, 202}:
@@ -197,13 +237,14 @@ def put_manifest(
                 # Once more, so that the tag does not stay where spoilt bytes have put it.
                 _put(session, target, name, manifest, data)
                 raise _changed(target, manifest, found)
-            return
+            return answer
         if answer.status == 429 or said(answer)[0] not in _PASSING:
             break
         session.pause(attempt)
     # A tag that cannot be moved may be where it should be already.
     if ":" in name or _digest_at(session, target, name) != manifest.digest:
         raise session.refusal(answer, f"the manifest as {name}")
+    return answer
 
 
 def _put(session: Session, target: Target, name: str, manifest: Descriptor, data: bytes) -> Answer:
@@ -234,50 +275,26 @@ def remember(store: Store, registry: str, repository: str, digest: str) -> None:
     store.put_record(SEEN, f"{registry} {digest}", {"repository": repository})
 
 
-def _names(target: Target, tags: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([target.tag, *(check_tag(tag) for tag in tags)]))
-
-
-def _all_there(blobs: Sequence[Descriptor], store: Store) -> None:
-    for blob in blobs:
-        if not store.has(blob.digest):
-            raise EnvironmentLacks(
-                f"the blob {blob.digest} is not in the store", hint="run `recipec build` again"
-            )
-
-
-def _blobs(image: Image) -> list[Descriptor]:
-    """Config and layers, each once, the largest first so that none is left for the end."""
-    unique = {blob.digest: blob for blob in (image.config, *(la.blob for la in image.layers))}
-    return sorted(unique.values(), key=lambda blob: (-blob.size, blob.digest))
-
-
-def _send_blobs(
-    session: Session,
-    target: Target,
-    blobs: Sequence[Descriptor],
-    sources: dict[str, str],
-    store: Store,
-    progress: Progress,
-) -> tuple[Moved, ...]:
-    task = progress.begin(f"pushing to {target.registry}", sum(blob.size for blob in blobs))
+def _send_blobs(job: _Job, store: Store, progress: Progress) -> tuple[Moved, ...]:
+    target = job.target
+    task = progress.begin(f"pushing to {target.registry}", sum(blob.size for blob in job.blobs))
 
     def send(blob: Descriptor) -> Moved:
         upload = Upload(
-            session,
+            job.session,
             target.repository,
             blob,
             lambda: store.path(blob.digest),
             lambda amount: progress.advance(task, amount),
         )
-        source = sources[blob.digest]
+        source = job.sources[blob.digest]
         outcome = upload.run(mount_from=source)
         remember(store, target.registry, target.repository, blob.digest)
         return Moved(
             blob=blob, outcome=outcome, source=source if outcome is Outcome.MOUNTED else ""
         )
 
-    moved = each(blobs, send, session)
+    moved = each(job.blobs, send, job.session)
     progress.end(task)
     return tuple(moved)
 

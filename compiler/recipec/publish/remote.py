@@ -15,11 +15,10 @@ from typing import Any
 
 from recipec.errors import EnvironmentLacks, HashMismatch, visible
 from recipec.image.image import OCI_MANIFEST, Descriptor
-from recipec.publish import credentials
 from recipec.publish.manifests import ACCEPT, DOCKER_LIST, OCI_INDEX
 from recipec.publish.reference import Target, parse_source
 from recipec.publish.refusals import refusal
-from recipec.publish.session import Session
+from recipec.publish.registry import open_session, put_manifest
 from recipec.publish.upload import Upload
 from recipec.publish.wire import LIMIT, Answer
 from recipec.store import Store, sha256
@@ -78,14 +77,8 @@ class Remote:
     """One repository of one registry."""
 
     def __init__(self, target: Target, *, write: bool = False, plain_http: bool = False) -> None:
-        actions = "pull,push" if write else "pull"
         self.target = target
-        self.session = Session(
-            target.registry,
-            scopes=(f"repository:{target.repository}:{actions}",),
-            credential=credentials.find(target.registry, repository=target.repository),
-            plain_http=plain_http,
-        )
+        self.session = open_session(target, write=write, plain_http=plain_http)
 
     @property
     def name(self) -> str:
@@ -156,18 +149,8 @@ class Remote:
 
     def put_manifest(self, data: bytes, media_type: str, reference: str) -> Answer:
         """Put a manifest or index under a tag or its digest; the registry's answer."""
-        answer = self.session.request(
-            "PUT",
-            f"/v2/{self.target.repository}/manifests/{reference}",
-            headers={"Content-Type": media_type},
-            body=data,
-        )
-        if answer.status not in {200, 201, 202}:
-            raise refusal(answer, f"the manifest {reference}", self.target.registry)
-        found = answer.headers.get("Docker-Content-Digest") or sha256(data)
-        if found != sha256(data):
-            raise HashMismatch(f"{self.name}:{reference}", expected=sha256(data), found=found)
-        return answer
+        about = Descriptor(media_type=media_type, digest=sha256(data), size=len(data))
+        return put_manifest(self.session, self.target, reference, about, data)
 
     def _get(self, path: str, headers: Mapping[str, str]) -> Answer:
         return self.session.request("GET", f"/v2/{self.target.repository}/{path}", headers=headers)
