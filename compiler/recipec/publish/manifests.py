@@ -16,6 +16,7 @@ from typing import Any
 from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput, visible
 from recipec.image.image import DOCKER_MANIFEST, OCI_MANIFEST, Descriptor
 from recipec.publish.session import Session
+from recipec.publish.wire import Answer
 from recipec.store import sha256
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -23,7 +24,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 ACCEPT = ", ".join((OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST))
 """What we ask for; older kinds are not among them."""
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LARGEST = 1 << 50
 """Bytes: no blob is larger."""
 
@@ -63,12 +64,26 @@ def fetch(
     Raises EnvironmentLacks if there is none, HashMismatch if the bytes or the registry's own words
     are of another digest, UnsafeInput if it is no manifest that can be trusted.
     """
+    name = _name(session, repository, wanted)
+    answer = get(session, repository, wanted)
+    if answer is None:
+        raise EnvironmentLacks(f"there is no {name}", hint="check the name and the tag")
+    if about is not None and about.size != len(answer.data):
+        raise _broken(name, "its size is not what the index says")
+    return parse(answer.data, answer.headers.get("Content-Type", ""), name)
+
+
+def get(session: Session, repository: str, wanted: str) -> Answer | None:
+    """The registry's answer for a tag or digest, its bytes checked; None if it has nothing there.
+
+    Raises EnvironmentLacks if it refuses, HashMismatch as `fetch` does.
+    """
     answer = session.request(
         "GET", f"/v2/{repository}/manifests/{wanted}", headers={"Accept": ACCEPT}
     )
-    name = f"{session.registry}/{repository}{'@' if ':' in wanted else ':'}{wanted}"
     if answer.status == 404:
-        raise EnvironmentLacks(f"there is no {name}", hint="check the name and the tag")
+        return None
+    name = _name(session, repository, wanted)
     if answer.status != 200:
         raise session.refusal(answer, f"the manifest of {name}")
     digest = sha256(answer.data)
@@ -76,9 +91,11 @@ def fetch(
     for expected in (wanted if ":" in wanted else digest, told):
         if expected != digest:
             raise HashMismatch(f"the manifest of {name}", expected=expected, found=digest)
-    if about is not None and about.size != len(answer.data):
-        raise _broken(name, "its size is not what the index says")
-    return parse(answer.data, answer.headers.get("Content-Type", ""), name)
+    return answer
+
+
+def _name(session: Session, repository: str, wanted: str) -> str:
+    return f"{session.registry}/{repository}{'@' if ':' in wanted else ':'}{wanted}"
 
 
 def parse(data: bytes, content_type: str, name: str) -> Manifest | Index:
@@ -137,7 +154,7 @@ def _descriptor(plain: Any, name: str) -> Descriptor:
     if not isinstance(plain, dict):
         raise _broken(name, "a descriptor is missing")
     digest, size, kind = plain.get("digest"), plain.get("size"), plain.get("mediaType", "")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise _broken(name, "a digest is not sha256 and 64 hex digits")
     if type(size) is not int or not 0 <= size <= _LARGEST:
         raise _broken(name, f"the size of {digest} is no size")

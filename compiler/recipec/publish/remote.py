@@ -8,22 +8,19 @@ known. Layers are never fetched here. It writes only what `recipec.publish.refer
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from recipec.errors import EnvironmentLacks, HashMismatch, visible
 from recipec.image.image import OCI_MANIFEST, Descriptor
-from recipec.publish.manifests import ACCEPT, DOCKER_LIST, OCI_INDEX
+from recipec.publish.manifests import DIGEST, DOCKER_LIST, OCI_INDEX, get
 from recipec.publish.reference import Target, parse_source
 from recipec.publish.refusals import refusal
 from recipec.publish.registry import open_session, put_manifest
 from recipec.publish.upload import Upload
 from recipec.publish.wire import LIMIT, Answer
 from recipec.store import Store, sha256
-
-DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +87,10 @@ class Remote:
 
         Raises HashMismatch if the bytes are not those of the digest that was asked for.
         """
-        answer = self._get(f"manifests/{reference}", {"Accept": ACCEPT})
-        if answer.status == 404:
+        answer = get(self.session, self.target.repository, reference)
+        if answer is None:
             return None
-        if answer.status != 200:
-            raise refusal(answer, f"to give {reference}", self.target.registry)
         digest = sha256(answer.data)
-        expected = reference if DIGEST.fullmatch(reference) else digest
-        if digest != expected:
-            raise HashMismatch(f"{self.name}@{reference}", expected=expected, found=digest)
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         kind = str(as_object(answer.data, self.name).get("mediaType") or kind or OCI_MANIFEST)
         about = Descriptor(media_type=kind, digest=digest, size=len(answer.data))
@@ -131,7 +123,7 @@ class Remote:
         if not DIGEST.fullmatch(digest) or not isinstance(size, int) or size > LIMIT:
             shown = visible(f"{digest} with {size} bytes")
             raise EnvironmentLacks(f"{self.name} names a blob that is not read: {shown}")
-        answer = self._get(f"blobs/{digest}", {})
+        answer = self.session.request("GET", f"/v2/{self.target.repository}/blobs/{digest}")
         if answer.status != 200:
             raise refusal(answer, f"to give the blob {digest}", self.target.registry)
         if sha256(answer.data) != digest:
@@ -151,9 +143,6 @@ class Remote:
         """Put a manifest or index under a tag or its digest; the registry's answer."""
         about = Descriptor(media_type=media_type, digest=sha256(data), size=len(data))
         return put_manifest(self.session, self.target, reference, about, data)
-
-    def _get(self, path: str, headers: Mapping[str, str]) -> Answer:
-        return self.session.request("GET", f"/v2/{self.target.repository}/{path}", headers=headers)
 
 
 def _is_for_us(platform: Mapping[str, Any]) -> bool:
