@@ -18,7 +18,7 @@ from recipec.plan.plan import Settings
 from recipec.recipe.schema.method import Method
 from tests.support.methods import with_method
 from tests.support.settings import CAUSAL, CLASSES, SUMMARY, outputs, vary
-from tests.support.training import history, place, read, run, start, trained, wait_for
+from tests.support.training import place, read, run, start, trained, wait_for
 
 RATE, HEAD_RATE = 1e-2, 1e-3
 """High, so that twenty steps move a random model; lower where a new head would learn by heart."""
@@ -149,8 +149,6 @@ def test_a_method_says_what_it_trains_and_repeats(
     first = outputs(tmp_path / "a")
     assert trained(root, tmp_path / "b", PYTHONHASHSEED="77") == first
 
-    losses = [row["loss"] for row in history(tmp_path / "a") if "loss" in row]
-    assert losses[-1] < losses[0]
     done = run("evaluate", root, tmp_path / "e", RECIPEC_TRAINED=str(tmp_path / "a"))
     assert done.returncode == 0, done.stderr
     before = read(tmp_path / "a" / "metrics.json")["validation"]

@@ -38,12 +38,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def before(served: Registry) -> Iterator[Proxy]:
-    with proxy(served.host) as running:
-        yield running
-
-
-@pytest.fixture
 def other(tmp_path: Path) -> Iterator[Registry]:
     with registry(tmp_path / "other registry") as running:
         yield running

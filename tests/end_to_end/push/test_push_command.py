@@ -14,7 +14,7 @@ import pytest
 
 from recipec.store import digest_of_file
 from tests.support.daemons import Registry, registry
-from tests.support.faults import Proxy, proxy
+from tests.support.faults import Proxy
 from tests.support.projects import Project, make_project
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("build")]
@@ -34,12 +34,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with registry(tmp_path_factory.mktemp("registry")) as running:
-        yield running
-
-
-@pytest.fixture
-def before(served: Registry) -> Iterator[Proxy]:
-    with proxy(served.host) as running:
         yield running
 
 
