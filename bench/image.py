@@ -5,7 +5,9 @@
 Everybody starts from wheels that lie on disk and from a base that is there: the engines' base image
 is recipec's own base layer. pip compiles no bytecode in the like-for-like rows, since recipec ships
 none; the rows with bytecode are what a Dockerfile usually does. recipec's cold time includes its
-base, model and data layers, which the others do not make; a second row has these there already.
+base, model and data layers, which the others do not make; a second row has these there already. Both
+are measured twice: with a lock that knows the layers' digests, as one that is committed does, so that
+nothing is inflated; and with one that knows no layer yet, as the first build of a recipe finds it.
 
 What bounds it is a row too: the wheels' bytes inflated and hashed by the same libraries in as many
 processes, without a name parsed or a byte written. Memory is the peak over all processes of a build
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bench.limit import inflate_and_hash
@@ -30,7 +33,7 @@ from bench.memory import peak
 from bench.timing import Measured, command, measure, show
 from recipec.cli.compile import read_lock
 from recipec.cli.project import find_project
-from recipec.pins.lockfile import Lock
+from recipec.pins.lockfile import Lock, to_json
 from recipec.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -115,8 +118,28 @@ def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]
                 shutil.rmtree(records)
         shutil.rmtree(build)
 
+    lock_file = recipe.with_suffix(".lock.json")
+    known = lock_file.read_bytes()
+
+    def forget_layers(then: Callable[[], None]) -> Callable[[], None]:
+        def forget() -> None:
+            assert lock.image is not None
+            plain = replace(lock, image=replace(lock.image, layers=()))
+            lock_file.write_bytes(to_json(plain))
+            then()
+
+        return forget
+
     cold = measure("recipec, cold", run, times=times, before=empty)
     like = measure("recipec, wheel layers cold", run, times=times, before=forget_wheels)
+    first = measure("recipec, cold, first lock", run, times=times, before=forget_layers(empty))
+    first_like = measure(
+        "recipec, wheel layers cold, first lock",
+        run,
+        times=times,
+        before=forget_layers(forget_wheels),
+    )
+    lock_file.write_bytes(known)
     limit = measure(
         "inflate and sha256 alone",
         lambda: inflate_and_hash([cache_path(cache, wheel.sha256) for wheel in lock.wheels]),
@@ -128,7 +151,7 @@ def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]
     noop = measure("recipec, nothing to do", run, times=15)
     edited = measure("recipec, learning rate edited", run, times=15, before=edit)
     bare = measure("python -c pass", lambda: command([sys.executable, "-c", "pass"]), times=15)
-    return [cold, like, limit, noop, edited, bare]
+    return [cold, like, first, first_like, limit, noop, edited, bare]
 
 
 def cache_path(cache: Path, digest: str) -> Path:

@@ -6,7 +6,8 @@ What varies, each value about equally often and independently of the others: the
 `--python`, besides this one), the zlib that is loaded into it (those of `--zlib`, besides its own),
 umask, time zone, locale, hash seed, user, disk or memory file system, the order in which inputs
 were written and in which the lock lists them, one to four workers, a store that is empty but for
-downloads or one that has built before. Without `--recipe` a small project of real form is built,
+downloads or one that has built before, a lock that knows the layers' digests, so that they need not
+be inflated, or one that does not. Without `--recipe` a small project of real form is built,
 with it a project's own, whose downloads must be in the user's store.
 """
 
@@ -59,6 +60,7 @@ class Variation:
     order: int
     jobs: int
     store: str
+    lock: str
 
 
 def main() -> int:
@@ -122,6 +124,7 @@ def vary(options: argparse.Namespace) -> Iterator[Variation]:
         "order": range(1000),
         "jobs": (1, 2, 3, 4),
         "store": ("cold", "warm"),
+        "lock": ("layers", "no layers"),
     }
     columns = {name: list(_cycle(each, options.builds, chance)) for name, each in values.items()}
     for number in range(options.builds):
@@ -140,7 +143,7 @@ def build(variation: Variation, manifest: Manifest, sources: dict[str, Path], nu
     parent = MEMORY if variation.place == "memory" else None
     with tempfile.TemporaryDirectory(prefix=f"build-{number}-", dir=parent) as name:
         folder = Path(name)
-        lay_out(folder, variation.order, manifest, sources)
+        lay_out(folder, variation, manifest, sources)
         if variation.uid != os.geteuid() and _may_run(variation.python, variation.uid):
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, variation.uid, variation.uid)
@@ -151,9 +154,11 @@ def build(variation: Variation, manifest: Manifest, sources: dict[str, Path], nu
     return digest
 
 
-def lay_out(folder: Path, order: int, manifest: Manifest, sources: dict[str, Path]) -> None:
+def lay_out(
+    folder: Path, variation: Variation, manifest: Manifest, sources: dict[str, Path]
+) -> None:
     """The project and a store that has its inputs only, written and listed in another order."""
-    chance = random.Random(order)
+    chance = random.Random(variation.order)
     store = Store(folder / "cache")
     entries = list(manifest.entries)
     chance.shuffle(entries)
@@ -167,6 +172,8 @@ def lay_out(folder: Path, order: int, manifest: Manifest, sources: dict[str, Pat
         plain = json.loads(lock.read_bytes())
         for listed in ("wheels", "debs"):
             chance.shuffle(plain[listed])
+        if variation.lock == "no layers":
+            del plain["image"]["layers"]
         lock.write_text(json.dumps(plain, indent=2))
 
 

@@ -256,11 +256,16 @@ class BlobWriter:
         except OSError as error:
             raise disk_error(error, self._store.root) from error
 
+    @property
+    def digest(self) -> str:
+        """The digest of what was written so far."""
+        return self._hash.digest()
+
     def commit(self, expected: str | None = None, *, what: str = "a blob") -> str:
         """Give the bytes their name. Raises HashMismatch if they are not `expected`."""
         assert self._file is not None
         assert self._path is not None
-        digest = self._hash.digest()
+        digest = self.digest
         if expected is not None and digest != expected:
             raise HashMismatch(what, expected=expected, found=digest)
         try:

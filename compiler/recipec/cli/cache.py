@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from recipec.cli.collect import (
     Part,
@@ -24,7 +25,7 @@ from recipec.cli.console import print_json, quiet_or_bars, say, size
 from recipec.errors import MISMATCH, OK, EnvironmentLacks, UsageError
 from recipec.filelocks import Taken, hold, use_of
 from recipec.progress import Progress
-from recipec.store import Store
+from recipec.store import RECORD, Store
 
 DAY = 86_400
 """Seconds."""
@@ -204,21 +205,44 @@ def _verify(store: Store, progress: Progress, *, repair: bool, as_json: bool) ->
     progress.end(task)
     records = list(store.records())
     damaged = [path for path, plain in records if plain is None]
-    for path in (*map(store.path, wrong), *damaged) if repair else ():
+    broken = list(_broken_promises(store, records, wrong, progress))
+    for path in (*map(store.path, wrong), *damaged, *broken) if repair else ():
         path.unlink(missing_ok=True)
     names = [path.relative_to(store.root).as_posix() for path in damaged]
+    lies = [path.relative_to(store.root).as_posix() for path in broken]
     parts = sum(path.suffix != ".lock" for path in entries(store.root / "partial"))
     if as_json:
         plain = {"blobs": len(digests), "wrong": wrong, "records": len(records)}
-        print_json({**plain, "damaged": names, "unfinished": parts, "repaired": repair})
+        plain |= {"damaged": names, "broken_promises": lies}
+        print_json({**plain, "unfinished": parts, "repaired": repair})
     else:
         after = "removed; the next build makes it again" if repair else "`--repair` removes it"
         for name in (*wrong, *names):
             say(f"{name}: its bytes have changed: {after}")
-        say(
-            f"{len(digests)} blobs and {len(records)} records read,"
-            f" {len(wrong) + len(damaged)} wrong"
-        )
+        for name in lies:
+            say(f"{name}: the layer does not inflate to what a lock promised: {after}")
+        count = len(wrong) + len(damaged) + len(broken)
+        say(f"{len(digests)} blobs and {len(records)} records read, {count} wrong")
         if parts:
             say(f"{parts} downloads are unfinished: they are checked when they are whole")
-    return MISMATCH if wrong or damaged else OK
+    return MISMATCH if wrong or damaged or broken else OK
+
+
+def _broken_promises(
+    store: Store, records: Sequence[tuple[Path, Any]], wrong: Sequence[str], progress: Progress
+) -> Iterator[Path]:
+    """Records of layers whose diff_id was a lock's word, and a false one; a true one is noted."""
+    from recipec.image.contents import digest_inside
+
+    told = {path: plain for path, plain in records if isinstance(plain, dict)}
+    there = {path: plain for path, plain in told.items() if plain.get("promised")}
+    task = progress.begin("inflating layers", sum(int(plain["size"]) for plain in there.values()))
+    for path, plain in there.items():
+        if plain["digest"] not in wrong and store.has(plain["digest"]):
+            if digest_inside(store.path(plain["digest"])) != plain["diff_id"]:
+                yield path
+            else:
+                known = {name: plain[name] for name in ("digest", "diff_id", "size")}
+                store.put_record("layers", path.name.removesuffix(RECORD), known)
+        progress.advance(task, int(plain["size"]))
+    progress.end(task)

@@ -252,6 +252,7 @@ def _expect(lock: Lock, image: Image, *, locked: bool) -> tuple[Lock, list[str]]
 
     made = ExpectedImage(
         recipec=recipec.__version__,
+        layers=tuple(layer.blob.digest for layer in image.layers),
         diff_ids=tuple(layer.diff_id for layer in image.layers),
         config=image.config.digest,
         manifest=image.manifest.digest,

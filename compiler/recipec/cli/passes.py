@@ -56,9 +56,11 @@ def run_passes(
     locked: bool,
     jobs: int,
     adapt: Callable[[str], Built | None],
+    anew: bool = False,
 ) -> Made:
     """Lock, plan, emit and build the image. Raises RecipecError of every kind.
 
+    What the old lock says of its layers is taken from it, unless all is to be found out `anew`.
     `adapt` gives the build of the recipe's corpus, for a model of a family; None if it has none.
     """
     from recipec.emit.runtime import runtime_bundle
@@ -81,6 +83,7 @@ def run_passes(
         store=store,
         jobs=jobs,
         progress=progress,
+        promised={} if anew or old is None or old.image is None else old.image.promised,
     )
     return Made(
         lock=lock,

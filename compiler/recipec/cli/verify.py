@@ -99,6 +99,7 @@ def _rebuild(
         locked=True,
         jobs=jobs or os.cpu_count() or 1,
         adapt=adapt,
+        anew=True,
     )
     assert lock.image is not None, "a locked compile has an image in its lock"
     findings = [

@@ -21,7 +21,7 @@ from recipec.image.image import (
     Image,
     Layer,
 )
-from recipec.image.spec import Spec, layer_specs
+from recipec.image.spec import WHEELS, Spec, layer_specs
 from recipec.image.work import Task, checked_key, known_layer, run_tasks
 from recipec.pins.lockfile import Lock
 from recipec.progress import Progress
@@ -38,28 +38,41 @@ def build_image(
     store: Store,
     jobs: int,
     progress: Progress,
+    promised: Mapping[str, str] | None = None,
 ) -> Image:
     """Make every layer that the store lacks, then config and manifests.
 
     `sources` gives the local file of every digest in the lock. `jobs` is the number of worker
-    processes; 1 stays in this one. Raises UnsafeInput for wheels and packages that must not be
-    unpacked or do not fit together, HashMismatch for a file that is not what was pinned,
-    EnvironmentLacks when a file is missing or the disk is full.
+    processes; 1 stays in this one. `promised` are the diff_ids of layers by the digests of their
+    blobs, as a lock has them: nothing in such a layer is inflated again. Raises UnsafeInput for
+    wheels and packages that must not be unpacked or do not fit together, HashMismatch for a file
+    that is not what was pinned, EnvironmentLacks when a file is missing or the disk is full.
     """
+    promised = dict(promised or {})
     specs = layer_specs(lock, recipe=recipe, runtime=runtime, sources=sources)
-    cached = {spec.key for spec in specs if known_layer(store, spec.key) is not None}
-    tasks = [Task(kind="layer", specs=(spec,)) for spec in specs if spec.key not in cached]
-    wheels = tuple(spec for spec in specs if spec.kind in ("wheel", "wheels"))
-    if store.record("checked", checked_key(wheels)) is None:
-        tasks.append(Task(kind="check", specs=wheels))
+    cached = {spec.key for spec in specs if known_layer(store, spec.key, promised) is not None}
+    tasks = [
+        Task(kind="layer", specs=(spec,), promised=promised)
+        for spec in specs
+        if spec.key not in cached
+    ]
+    wheels = tuple(spec for spec in specs if spec.kind in WHEELS)
+    unchecked = [Task(kind="check", specs=wheels)]
+    if store.record("checked", checked_key(wheels)) is not None:
+        unchecked = []
+    if not promised:
+        tasks, unchecked = tasks + unchecked, []
     if tasks:
         run_tasks(tasks, store, jobs=jobs, progress=progress)
-    layers = tuple(_layer(spec, store, cached=spec.key in cached) for spec in specs)
+    layers = tuple(_layer(spec, store, promised, cached=spec.key in cached) for spec in specs)
+    # Layers that stood beside each other in the locked image were held against each other then.
+    if unchecked and any(one.kind in WHEELS and one.blob.digest not in promised for one in layers):
+        run_tasks(unchecked, store, jobs=jobs, progress=progress)
     return _assemble(lock, layers, environment, store)
 
 
-def _layer(spec: Spec, store: Store, *, cached: bool) -> Layer:
-    record = known_layer(store, spec.key)
+def _layer(spec: Spec, store: Store, promised: Mapping[str, str], *, cached: bool) -> Layer:
+    record = known_layer(store, spec.key, promised)
     assert record is not None, spec.key
     blob = Descriptor(media_type=OCI_LAYER, digest=str(record["digest"]), size=int(record["size"]))
     return Layer(

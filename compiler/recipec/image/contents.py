@@ -17,6 +17,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, cast
 
 from recipec.errors import EnvironmentLacks
@@ -65,6 +66,22 @@ def read_layer(blob: IO[bytes], label: str) -> Contents:
     except (EOFError, OSError, tarfile.TarError, zlib.error, broken) as error:
         raise unreadable(label, error) from error
     return found
+
+
+def digest_inside(path: Path) -> str | None:
+    """The digest of what a layer's blob inflates to, its diff_id; None if it does not inflate."""
+    from isal import igzip_lib
+
+    found = hashlib.sha256()
+    broken = cast("type[Exception]", igzip_lib.IsalError)
+    try:
+        with path.open("rb") as blob:
+            stream = _inflated(blob, path.name)
+            while data := stream.read(CHUNK):
+                found.update(data)
+    except (EOFError, OSError, zlib.error, broken):
+        return None
+    return "sha256:" + found.hexdigest()
 
 
 def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, found: Contents) -> Entry:

@@ -6,12 +6,13 @@ our encoding of the padding and header before it, ended on a whole byte, then th
 stream, copied. RFC 1952 allows any number of members; their contents follow one another.
 
 What is copied is inflated too, for the diff_id, and must then have the length and the CRC that the
-wheel's directory says: a stream that does not is refused, and nothing of the layer is kept.
+wheel's directory says: a stream that does not is refused, and nothing of the layer is kept. Only a
+layer whose diff_id is known from its blob's digest is written without a look inside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, cast
 
 from isal import isal_zlib
@@ -29,19 +30,24 @@ _Broken = cast("type[Exception]", isal_zlib.error)
 
 
 class LayerWriter:
-    """One layer on its way into `blob`. `watch` is called with bytes of progress, and may raise."""
+    """One layer on its way into `blob`. `watch` is called with bytes of progress, and may raise.
+
+    With `blind` nothing is inflated, and the archive is not hashed: the caller must not keep a blob
+    whose digest it does not know already.
+    """
 
     def __init__(
         self,
         blob: BlobWriter,
         *,
         match: bool = False,
+        blind: bool = False,
         watch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._blob = blob
         self._match = match
         self._watch = watch
-        self._tar = Hashing()
+        self._tar = None if blind else Hashing()
         self._pending: list[bytes] = []
         self._waiting = 0
         self._folders: set[str] = set()
@@ -91,7 +97,8 @@ class LayerWriter:
             if total > size:
                 break
             self._blob.write(stored(chunk, final=False))
-            self._tar.update(chunk)
+            if self._tar is not None:
+                self._tar.update(chunk)
             check = isal_zlib.crc32(chunk, check)
             self._watch(len(chunk))
         if total != size:
@@ -119,21 +126,30 @@ class LayerWriter:
         whole = size + len(tail)
         self._head(path, tarball.REGULAR, mode, size=whole)
         before = self._begin()
-        check = _Inflater(path, size)
-        for chunk in chunks:
-            for data in check.feed(chunk):
-                self._tar.update(data)
+        for chunk in (
+            chunks if self._tar is None else self._seen(path, size, crc, chunks, self._tar)
+        ):
             self._blob.write(chunk)
             self._watch(len(chunk))
-        check.finish(crc)
         self._blob.write(before.with_file(crc, size))
         self._pending += (tail, tarball.padding(whole))
 
-    def close(self) -> str:
-        """End the archive; the diff_id. The caller commits the blob."""
+    def close(self) -> str | None:
+        """End the archive; its diff_id, None if it is not hashed. The caller commits the blob."""
         self._pending.append(tarball.END)
         self._flush()
-        return self._tar.digest()
+        return None if self._tar is None else self._tar.digest()
+
+    def _seen(
+        self, path: str, size: int, crc: int, chunks: Iterable[bytes], tar: Hashing
+    ) -> Iterator[bytes]:
+        """The pieces of a deflate stream, each inflated into the archive first."""
+        check = _Inflater(path, size)
+        for chunk in chunks:
+            for data in check.feed(chunk):
+                tar.update(data)
+            yield chunk
+        check.finish(crc)
 
     def _parents(self, path: str) -> None:
         """Every layer states the folders above its files, always with the same metadata."""
@@ -148,7 +164,8 @@ class LayerWriter:
         """What is pending, in pieces, now part of the tar; and its CRC and length."""
         pieces, self._pending, self._waiting = self._pending, [], 0
         data = b"".join(pieces)
-        self._tar.update(data)
+        if self._tar is not None:
+            self._tar.update(data)
         return pieces, _Part(isal_zlib.crc32(data), len(data))
 
     def _begin(self) -> _Part:

@@ -1,15 +1,16 @@
 """Making one layer.
 
-In: a `Spec`, a store. Out: the layer's blob in the store and its record, which says digest, diff_id
-and size. Runs in worker processes too: whatever it is given can be pickled, and it prints nothing.
-Inputs that are not blobs of the store are hashed before or while they are read.
+In: a `Spec`, a store, what a lock promises. Out: the layer's blob in the store and its record,
+which says digest, diff_id and size. Runs in worker processes too: whatever it is given can be
+pickled, and it prints nothing. Inputs that are not blobs of the store are hashed before or while
+they are read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import BinaryIO, cast
 
@@ -17,32 +18,59 @@ from recipec.errors import HashMismatch, UnsafeInput
 from recipec.image.format import CHUNK
 from recipec.image.layer import LayerWriter
 from recipec.image.record import Placed
-from recipec.image.spec import Input, Spec
+from recipec.image.spec import WHEELS, Input, Spec
 from recipec.image.wheel import Target, install
 from recipec.image.zipfiles import STORED, ZipFile
 from recipec.store import Store, digest_of_file, make_folder
 
-Record = dict[str, str | int]
-"""digest, diff_id and size of a layer, as the store keeps it under `layers`."""
+Record = dict[str, str | int | bool]
+"""digest, diff_id and size of a layer, as the store keeps it under `layers`; and `promised`, where
+the diff_id is a lock's word."""
 Watch = Callable[[int], None]
 
 
-def make_layer(spec: Spec, store: Store, watch: Watch = lambda _: None) -> Record:
-    """Make the layer and file its record. Raises UnsafeInput, HashMismatch, EnvironmentLacks."""
+def make_layer(
+    spec: Spec,
+    store: Store,
+    watch: Watch = lambda _: None,
+    promised: Mapping[str, str] | None = None,
+) -> Record:
+    """Make the layer and file its record. Raises UnsafeInput, HashMismatch, EnvironmentLacks.
+
+    `promised` are diff_ids by blob digest. A layer that comes out as one of these blobs is, to the
+    byte, what was inflated and looked at when the lock was made, so that is not done again; one
+    that does not is made once more, with its eyes open.
+    """
+    record = _write(spec, store, watch, promised) if promised else None
+    if record is None:
+        record = _write(spec, store, watch, None)
+    assert record is not None, "only a promise can be missed"
+    store.put_record("layers", spec.key, record)
+    return record
+
+
+def _write(
+    spec: Spec, store: Store, watch: Watch, promised: Mapping[str, str] | None
+) -> Record | None:
+    """The layer's record, its blob in the store; None for a blob that was not promised."""
     with store.writer() as blob:
         # Of packages, progress is told as they are read; writing only asks whether to go on.
         told = (lambda _: watch(0)) if spec.kind == "base" else watch
-        layer = LayerWriter(blob, match=bool(spec.files), watch=told)
+        blind = promised is not None
+        layer = LayerWriter(blob, match=bool(spec.files), blind=blind, watch=told)
         if spec.kind == "base":
             _base(layer, spec, store, watch)
-        elif spec.kind in ("wheel", "wheels"):
+        elif spec.kind in WHEELS:
             _wheels(layer, spec, store)
         else:
             _files(layer, spec, store)
         diff_id = layer.close()
+        if promised is not None:
+            diff_id = promised.get(blob.digest)
+        if diff_id is None:
+            return None
         record: Record = {"digest": blob.commit(), "diff_id": diff_id, "size": blob.size}
-    store.put_record("layers", spec.key, record)
-    return record
+    return record | {"promised": True} if promised is not None else record
 
 
 def verify(source: Input, store: Store) -> None:

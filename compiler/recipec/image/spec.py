@@ -23,6 +23,9 @@ from recipec.store import canonical, sha256
 MODEL, DATA = f"{ROOT.lstrip('/')}/model", f"{ROOT.lstrip('/')}/data"
 RUNTIME, RECIPE = f"{ROOT.lstrip('/')}/runtime", f"{ROOT.lstrip('/')}/recipe"
 
+WHEELS = ("wheel", "wheels")
+"""Kinds of layers that are made of wheels."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Input:

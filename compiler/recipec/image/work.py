@@ -9,9 +9,9 @@ the store can be left behind, and only by a kill.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from recipec.errors import EnvironmentLacks, RecipecError
@@ -33,6 +33,8 @@ class Task:
 
     kind: Literal["layer", "check"]
     specs: tuple[Spec, ...]
+    promised: Mapping[str, str] = field(default_factory=dict)
+    """diff_ids by blob digest, from the lock."""
 
     @property
     def size(self) -> int:
@@ -48,13 +50,17 @@ class Stopped(Exception):
     """The rest of the build is being abandoned."""
 
 
-def known_layer(store: Store, key: str) -> dict[str, Any] | None:
-    """The record of a layer whose blob is still there, whole; else None."""
+def known_layer(store: Store, key: str, promised: Mapping[str, str]) -> dict[str, Any] | None:
+    """The record of a layer whose blob is still there, whole; else None.
+
+    A diff_id that is another lock's word counts where this build's lock gives the same.
+    """
     record = store.record("layers", key)
     try:
         if isinstance(record, dict) and str(record["diff_id"]).startswith("sha256:"):
             blob = store.path(str(record["digest"]))
-            if blob.stat().st_size == record["size"]:
+            own = "promised" not in record or promised.get(record["digest"]) == record["diff_id"]
+            if own and blob.stat().st_size == record["size"]:
                 return record
     except (KeyError, OSError):
         pass
@@ -72,7 +78,7 @@ def run_task(task: Task, store: Store, watch: Any) -> None:
         if task.kind == "layer":
             from recipec.image.make import make_layer
 
-            make_layer(task.specs[0], store, watch)
+            make_layer(task.specs[0], store, watch, task.promised)
         else:
             from recipec.image.collisions import check_collisions
 
@@ -112,8 +118,13 @@ def _left(tasks: Sequence[Task], store: Store) -> tuple[int, str]:
 
     A layer is about as large as what it is made from, since its wheels' bytes are copied.
     """
-    specs = [spec for task in tasks if task.kind == "layer" for spec in task.specs]
-    left = [spec for spec in specs if known_layer(store, spec.key) is None]
+    left = [
+        spec
+        for task in tasks
+        if task.kind == "layer"
+        for spec in task.specs
+        if known_layer(store, spec.key, task.promised) is None
+    ]
     return sum(spec.size for spec in left), f"{len(left)} layers that are still to be made"
 
 

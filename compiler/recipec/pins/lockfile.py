@@ -7,13 +7,15 @@ artefacts only: no host, no absolute path, no time of day. Nothing here reads di
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 
 import msgspec
 
 LOCK_VERSION = 1
-_ONLY_IF_THERE = {"label_counts", "normal_form", "packages", "sources"}
+_ONLY_IF_THERE = {"label_counts", "layers", "normal_form", "packages", "sources"}
 """Keys that a lock holds only where they say something."""
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,21 @@ class ExpectedImage:
     """The image that these inputs gave, with the compiler that made it."""
 
     recipec: str
+    layers: tuple[str, ...] = ()
+    """Digests of the layers' blobs, from the lowest up."""
     diff_ids: tuple[str, ...]
+    """Digests of what they inflate to, in the same order."""
     config: str
     manifest: str
     schema2: str
+
+    @property
+    def promised(self) -> dict[str, str]:
+        """The diff_id of each layer by its blob's digest; what is no digest is no promise."""
+        pairs = zip(self.layers, self.diff_ids, strict=False)
+        return {
+            blob: tar for blob, tar in pairs if _DIGEST.fullmatch(blob) and _DIGEST.fullmatch(tar)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +164,7 @@ class Lock:
 def to_json(lock: Lock) -> bytes:
     """The lock's text: keys in the order of the types, two spaces, a newline at the end."""
     plain = msgspec.to_builtins(lock)
-    for part in (plain, *plain["data"]):
+    for part in (plain, plain["image"] or {}, *plain["data"]):
         for key in _ONLY_IF_THERE & part.keys():
             if not part[key]:
                 del part[key]

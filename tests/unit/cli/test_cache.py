@@ -225,11 +225,11 @@ def test_verify_finds_a_changed_byte_and_repair_drops_it(
     (store.root / "partial").mkdir()
     (store.root / "partial" / "half").write_text("x")
     found = {"blobs": 2, "records": 2, "unfinished": 1}
-    fine = {**found, "wrong": [], "damaged": [], "repaired": False}
+    fine = {**found, "wrong": [], "damaged": [], "broken_promises": [], "repaired": False}
     assert said(capsys, "verify") == fine
     spoil(store.path(bad))
     spoil(store.root / "records/layers/b.record")
-    wrong = {**found, "wrong": [bad], "damaged": ["records/layers/b.record"]}
+    wrong = {**fine, "wrong": [bad], "damaged": ["records/layers/b.record"]}
     assert said(capsys, "verify", code=4) == {**wrong, "repaired": False}
     assert store.record("layers", "b") is None
     assert store.has(bad)
