@@ -5,9 +5,9 @@
 Everybody starts from wheels that lie on disk and from a base that is there: the engines' base image
 is recipec's own base layer. pip compiles no bytecode in the like-for-like rows, since recipec ships
 none; the rows with bytecode are what a Dockerfile usually does. recipec's cold time includes its
-base, model and data layers, which the others do not make; a second row has these there already. Both
-are measured twice: with a lock that knows the layers' digests, as one that is committed does, so that
-nothing is inflated; and with one that knows no layer yet, as the first build of a recipe finds it.
+base, model and data layers, which the others do not make; a second row has these there already.
+Both are measured twice: with a lock that knows the layers' digests, as a committed one does, so
+that nothing is inflated, and with one that knows no layer yet, as a recipe's first build has it.
 
 What bounds it is a row too: the wheels' bytes inflated and hashed by the same libraries in as many
 processes, without a name parsed or a byte written. Memory is the peak over all processes of a build
