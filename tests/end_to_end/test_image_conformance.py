@@ -30,7 +30,7 @@ from recipec.image.layout import write_layout
 from recipec.pins.lockfile import Deb, Lock, Model, ModelFile
 from recipec.progress import Silent
 from recipec.store import Store, digest_of_file, sha256
-from tests.support.daemons import docker_daemon
+from tests.support.daemons import containerd_daemon, docker_daemon
 from tests.support.wheels import pin
 
 pytestmark = pytest.mark.engine
@@ -152,16 +152,25 @@ def meant(built: Built) -> Tree:
     tree: Tree = {}
     for layer in built.image.layers:
         with tarfile.open(built.store.path(layer.blob.digest), "r:gz") as archive:
-            for member in archive:
-                if member.issym():
-                    tree[member.name] = ("link", 0o777, member.linkname)
-                elif member.isdir():
-                    tree[member.name] = ("folder", member.mode, None)
-                else:
-                    stream = archive.extractfile(member)
-                    assert stream is not None
-                    mode = tree[member.linkname][1] if member.islnk() else member.mode
-                    tree[member.name] = ("file", mode, sha256(stream.read()))
+            tree |= tree_of(archive)
+    return tree
+
+
+def tree_of(archive: tarfile.TarFile) -> Tree:
+    """What an archive holds, read from front to back."""
+    tree: Tree = {}
+    for member in archive:
+        path = member.name.rstrip("/")
+        if member.issym():
+            tree[path] = ("link", 0o777, member.linkname)
+        elif member.isdir():
+            tree[path] = ("folder", stat.S_IMODE(member.mode), None)
+        elif member.islnk():
+            tree[path] = tree[member.linkname]
+        elif member.isreg():
+            stream = archive.extractfile(member)
+            assert stream is not None
+            tree[path] = ("file", stat.S_IMODE(member.mode), sha256(stream.read()))
     return tree
 
 
@@ -260,6 +269,73 @@ def test_docker_loads_and_runs_it(built: Built) -> None:
         assert output(docker, *RUN, REFERENCE, "evaluate", env=env) == "evaluate\n"
         probe = ("--entrypoint", "/usr/bin/python3", REFERENCE, "-c", PROBE)
         check_probe(output(docker, *RUN, *probe, env=env))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="dockerd needs root")
+def test_docker_gives_the_files_that_were_meant(built: Built) -> None:
+    with docker_daemon() as host:
+        env = {**os.environ, "DOCKER_HOST": host}
+        docker = "/usr/bin/docker"
+        output(docker, "load", "--input", str(built.archive), env=env)
+        container = output(docker, "create", REFERENCE, env=env).strip()
+        with subprocess.Popen(
+            [docker, "export", container], env=env, stdout=subprocess.PIPE
+        ) as exported:
+            assert exported.stdout is not None
+            with tarfile.open(fileobj=exported.stdout, mode="r|") as archive:
+                tree = tree_of(archive)
+        assert exported.returncode == 0
+        wanted = meant(built)
+        # What an engine puts over every container's root: devices, and files about the network.
+        over = {".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab"}
+        own = {path for path in tree if path.split("/")[0] in ("dev", "proc", "sys")} | over
+        assert {p: what for p, what in tree.items() if p not in own} == {
+            p: what for p, what in wanted.items() if p not in own
+        }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="containerd needs root")
+def test_containerd_mounts_what_was_meant(built: Built, tmp_path: Path) -> None:
+    with containerd_daemon() as ctr:
+        output(*ctr, "images", "import", str(built.archive))
+        assert built.image.manifest.digest in output(*ctr, "images", "ls")
+        root = tmp_path / "root"
+        root.mkdir()
+        how = ("--snapshotter", "native")
+        output(*ctr, "images", "mount", *how, REFERENCE, str(root))
+        try:
+            assert found(root) == meant(built)
+        finally:
+            output(*ctr, "images", "unmount", *how, str(root))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount needs root")
+def test_buildah_begins_with_it(built: Built) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="buildah-", dir="/tmp"))
+    where = ("--root", str(folder / "root"), "--runroot", str(folder / "run"))
+    buildah = ("buildah", *where, "--storage-driver", "vfs")
+    try:
+        container = output(*buildah, "from", f"oci:{built.layout}:{REFERENCE}").strip()
+        root = Path(output(*buildah, "mount", container).strip())
+        assert found(root) == meant(built)
+        output(*buildah, "umount", container)
+        output(*buildah, "rm", container)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_copy_to_docker_archive_and_back_is_the_same_image(built: Built, tmp_path: Path) -> None:
+    """Such an archive holds plain tars, so only what they hold can come back."""
+    copy = ("skopeo", "copy", "--insecure-policy")
+    there = f"docker-archive:{tmp_path / 'copy.tar'}:{REFERENCE}"
+    back = f"oci:{tmp_path / 'back'}:again"
+    output(*copy, f"oci:{built.layout}:{REFERENCE}", there)
+    output(*copy, there, back)
+    config = json.loads(output("skopeo", "inspect", "--config", back))
+    meant_config = json.loads(built.store.read(built.image.config.digest))
+    assert config["rootfs"] == meant_config["rootfs"]
+    for name in ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "Labels"):
+        assert config["config"][name] == meant_config["config"][name]
 
 
 def test_gzip_and_tar_agree(built: Built) -> None:

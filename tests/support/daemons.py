@@ -74,6 +74,43 @@ def docker_daemon() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def containerd_daemon() -> Iterator[tuple[str, ...]]:
+    """A containerd with its own data and socket; the command of its client. It needs root."""
+    program = shutil.which("containerd", path="/usr/bin:/usr/sbin")
+    assert program is not None, "install docker.io to run the engine tests"
+    folder = Path(tempfile.mkdtemp(prefix="containerd-", dir="/tmp"))
+    address = folder / "socket"
+    (folder / "config.toml").write_text(
+        'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+    )
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(
+        [
+            *DIES_WITH_US,
+            program,
+            *("--config", str(folder / "config.toml"), "--address", str(address)),
+            *("--root", str(folder / "data"), "--state", str(folder / "state")),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(300):
+            assert process.poll() is None, (folder / "log").read_text()
+            if address.exists():
+                break
+            time.sleep(0.1)
+        yield "ctr", "--address", str(address)
+    finally:
+        stop(process)
+        log.close()
+        _unmount_below(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _until_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     import docker
     import requests
