@@ -42,6 +42,9 @@ SETTLED = 2_000_000_000
 RECORD = ".record"
 """How a record's file ends. Its first line is the sha256 of the rest, a JSON text."""
 
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
+"""How a digest is written, wherever recipec reads one."""
+
 _HEX = re.compile("[0-9a-f]{64}")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from recipec.errors import UsageError
-from recipec.store import Store
+from recipec.store import DIGEST, Store
 from recipec.tempfiles import left_behind
-
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +150,7 @@ def _digests_in(value: Any) -> set[str]:
         return {d for item in value.values() for d in _digests_in(item)}
     if isinstance(value, list):
         return {d for item in value for d in _digests_in(item)}
-    return {value} if isinstance(value, str) and _DIGEST.fullmatch(value) else set()
+    return {value} if isinstance(value, str) and DIGEST.fullmatch(value) else set()
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ is EnvironmentLacks.
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import IO, Any, Protocol
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.history import Origin, origins
 from recipec.image.image import OCI_CONFIG, OCI_MANIFEST
-from recipec.store import sha256
+from recipec.store import DIGEST, sha256
 
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",
@@ -28,7 +27,6 @@ INDEXES = (
 _LARGEST = 32 << 20
 _WRONG = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What JSON that is not what it should be leads to."""
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +293,6 @@ def _blob(digest: str) -> str:
 
 
 def _digest(text: object) -> str:
-    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+    if not isinstance(text, str) or not DIGEST.fullmatch(text):
         raise ValueError(f"{text!r} is no digest")
     return text

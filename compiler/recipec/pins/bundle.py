@@ -23,7 +23,7 @@ from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput
 from recipec.pins.lockfile import Lock
 from recipec.pins.models import place_in_project
 from recipec.progress import Progress
-from recipec.store import CHUNK, canonical, disk_error
+from recipec.store import CHUNK, DIGEST, canonical, disk_error
 
 BUNDLE_VERSION = 1
 MANIFEST = "bundle.json"
@@ -34,7 +34,6 @@ _MTIME = 315_619_200
 _BLOCK = 512
 _MOST = 64 << 20
 """Bytes of a manifest."""
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _NEVER = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 _HINT = "copy it again, or make it anew with `recipec bundle`; nothing of it was taken"
 
@@ -285,7 +284,7 @@ def _check(manifest: Manifest) -> None:
         if names != sorted(set(names)):
             raise ValueError(f"its {what} are not in order")
     for entry in manifest.entries:
-        if not _DIGEST.fullmatch(entry.sha256) or entry.size < 0:
+        if not DIGEST.fullmatch(entry.sha256) or entry.size < 0:
             raise ValueError(f"no digest and size: {entry.sha256}, {entry.size}")
     for path in (*paths, manifest.recipe):
         if not safe_path(path):

@@ -7,15 +7,15 @@ artefacts only: no host, no absolute path, no time of day. Nothing here reads di
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 
 import msgspec
 
+from recipec.store import DIGEST
+
 LOCK_VERSION = 1
 _ONLY_IF_THERE = {"label_counts", "layers", "normal_form", "packages", "sources"}
 """Keys that a lock holds only where they say something."""
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class ExpectedImage:
         """The diff_id of each layer by its blob's digest; what is no digest is no promise."""
         pairs = zip(self.layers, self.diff_ids, strict=False)
         return {
-            blob: tar for blob, tar in pairs if _DIGEST.fullmatch(blob) and _DIGEST.fullmatch(tar)
+            blob: tar for blob, tar in pairs if DIGEST.fullmatch(blob) and DIGEST.fullmatch(tar)
         }
 
 

@@ -9,7 +9,6 @@ manifest V2, schema 2. The bytes are kept as they came: nothing is written anew.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +16,13 @@ from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput, visible
 from recipec.image.image import DOCKER_MANIFEST, OCI_MANIFEST, Descriptor
 from recipec.publish.session import Session
 from recipec.publish.wire import Answer
-from recipec.store import sha256
+from recipec.store import DIGEST, sha256
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 ACCEPT = ", ".join((OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST))
 """What we ask for; older kinds are not among them."""
 
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LARGEST = 1 << 50
 """Bytes: no blob is larger."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from recipec.catalog.registries import quirks_of
 from recipec.errors import UsageError
+from recipec.store import DIGEST
 
 # The distribution specification's grammar of names and tags (section "Pulling manifests").
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -21,7 +22,6 @@ _REGISTRY = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::\d{1,5})?"
 )
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def parse_source(text: str) -> Source:
     Raises UsageError with the way out.
     """
     registry, repository, tag, digest = _parts(text)
-    if digest is not None and not _DIGEST.fullmatch(digest):
+    if digest is not None and not DIGEST.fullmatch(digest):
         raise UsageError(
             f"{digest!r} is no digest that can be checked", hint="sha256: and 64 hex digits"
         )

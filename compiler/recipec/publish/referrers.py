@@ -18,10 +18,10 @@ from urllib.parse import urljoin
 
 from recipec.errors import EnvironmentLacks
 from recipec.image.image import OCI_MANIFEST, Descriptor
-from recipec.publish.manifests import DIGEST, OCI_INDEX
+from recipec.publish.manifests import OCI_INDEX
 from recipec.publish.refusals import refusal
 from recipec.publish.remote import Remote, as_object, object_of, rows_of
-from recipec.store import Store, canonical, sha256
+from recipec.store import DIGEST, Store, canonical, sha256
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 TITLE = "org.opencontainers.image.title"

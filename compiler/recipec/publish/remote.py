@@ -14,13 +14,13 @@ from typing import Any
 
 from recipec.errors import EnvironmentLacks, HashMismatch, visible
 from recipec.image.image import OCI_MANIFEST, Descriptor
-from recipec.publish.manifests import DIGEST, DOCKER_LIST, OCI_INDEX, get
+from recipec.publish.manifests import DOCKER_LIST, OCI_INDEX, get
 from recipec.publish.reference import Target, parse_source
 from recipec.publish.refusals import refusal
 from recipec.publish.registry import open_session, put_manifest
 from recipec.publish.upload import Upload
 from recipec.publish.wire import LIMIT, Answer
-from recipec.store import Store, sha256
+from recipec.store import DIGEST, Store, sha256
 
 
 @dataclass(frozen=True, kw_only=True)
