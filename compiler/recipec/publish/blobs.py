@@ -17,7 +17,7 @@ from urllib3 import BaseHTTPResponse
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.filelocks import hold
 from recipec.image.image import Descriptor
-from recipec.publish.session import ATTEMPTS, RECOVERABLE, Session
+from recipec.publish.session import ATTEMPTS, RECOVERABLE, Reached, Session
 from recipec.publish.wire import Answer, Cut, retry_after
 from recipec.store import CHUNK, Store, digest_of_file, disk_error, make_folder
 
@@ -37,8 +37,7 @@ class Download:
         self._url = f"/v2/{repository}/blobs/{blob.digest}"
         self._blob = blob
         self._store = store
-        self._advance = advance
-        self._reported = 0
+        self._report = Reached(session, advance)
 
     def run(self) -> Path:
         """The blob's file in the store; not a byte is moved if it is there already.
@@ -157,11 +156,3 @@ class Download:
             self._report(reached)
         if reached < self._blob.size:
             raise Cut("the answer ends too early")
-
-    def _report(self, reached: int) -> None:
-        """Progress never goes back, though a download may."""
-        if self._session.wire.stopped.is_set():
-            raise EnvironmentLacks("stopped")
-        if reached > self._reported:
-            self._advance(reached - self._reported)
-            self._reported = reached

@@ -230,3 +230,20 @@ class Session:
                 self._authorization = self._credential.basic
             else:
                 raise denied(self.registry, known=self._credential is not None)
+
+
+class Reached:
+    """How far one blob's transfer got, told as progress, which never goes back with it."""
+
+    def __init__(self, session: Session, advance: Callable[[int], None]) -> None:
+        self._session = session
+        self._advance = advance
+        self._told = 0
+
+    def __call__(self, reached: int) -> None:
+        """The first `reached` bytes are done. Raises EnvironmentLacks if the session is stopped."""
+        if self._session.wire.stopped.is_set():
+            raise EnvironmentLacks("stopped")
+        if reached > self._told:
+            self._advance(reached - self._told)
+            self._told = reached

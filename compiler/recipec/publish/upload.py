@@ -20,7 +20,7 @@ from recipec.catalog.registries import quirks_of
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.image import Descriptor
 from recipec.publish.refusals import said
-from recipec.publish.session import ATTEMPTS, RECOVERABLE, Session
+from recipec.publish.session import ATTEMPTS, RECOVERABLE, Reached, Session
 from recipec.publish.wire import Answer, Cut, retry_after
 from recipec.store import digest_of_file
 
@@ -104,8 +104,7 @@ class Upload:
         self._base = f"/v2/{repository}/blobs"
         self._blob = blob
         self._obtain = obtain
-        self._advance = advance
-        self._reported = 0
+        self._report = Reached(session, advance)
         self._quirks = quirks_of(session.registry)
         self._piece = self._quirks.chunk or PIECE
         self._failures = 0
@@ -274,14 +273,6 @@ class Upload:
 
     def _refused(self, answer: Answer) -> EnvironmentLacks:
         return _refused(answer, self._blob, self._session)
-
-    def _report(self, reached: int) -> None:
-        """Progress never goes back, though an upload may."""
-        if self._session.wire.stopped.is_set():
-            raise EnvironmentLacks("stopped")
-        if reached > self._reported:
-            self._advance(reached - self._reported)
-            self._reported = reached
 
 
 class _Progress(Exception):
