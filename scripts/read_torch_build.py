@@ -40,16 +40,20 @@ class Ranged(io.RawIOBase):
         self._start, self._block = 0, b""
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def seekable(self) -> bool:
+        """Always."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Asks for nothing yet."""
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
     def read(self, size: int = -1) -> bytes:
+        """Bytes from here on; those that were not asked for yet, by one request."""
         end = self._size if size < 0 else min(self._at + size, self._size)
         if not self._start <= self._at <= end <= self._start + len(self._block):
             last = min(max(end, self._at + _BLOCK), self._size) - 1

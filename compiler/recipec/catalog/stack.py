@@ -13,7 +13,6 @@ from functools import cache
 
 from recipec.catalog.support import read_table
 
-
 _EXACT = re.compile(r"(==\s*)?(?P<version>[0-9][0-9a-z.]*)")
 """An exact public version: one with no local part behind it."""
 

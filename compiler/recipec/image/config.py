@@ -31,7 +31,7 @@ from recipec.store import canonical
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _DRIVER = "/usr/local/nvidia"
-"""Where Google's nodes and others mount the driver; NVIDIA's own toolkit puts its libraries into the
+"""Where Google's nodes and others mount the driver; NVIDIA's own toolkit puts its libraries into
 folders that the loader knows."""
 
 

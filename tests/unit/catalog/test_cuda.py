@@ -20,7 +20,7 @@ def test_the_stack_knows_what_it_takes() -> None:
     loaded = stack.load()
     assert loaded.cuda["torch"].removeprefix("===") in torch_builds()
     assert loaded.always["torch"].removesuffix("+cpu") in torch_builds()
-    assert bitsandbytes_majors(loaded.methods["qlora"]["bitsandbytes"]) == {11, 12, 13}
+    assert bitsandbytes_majors(loaded.methods["qlora"]["bitsandbytes"]) == frozenset({11, 12, 13})
 
 
 def test_builds_are_listed_from_the_newest_on() -> None:

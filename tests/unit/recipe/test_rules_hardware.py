@@ -72,7 +72,7 @@ def test_no_gpu_is_portable() -> None:
     gpu = {"accelerator": "nvidia-l4"}
     assert only(hardware=gpu, reproducibility="portable") == (
         "reproducibility",
-        "no GPU computes the same bytes as another model, so the run cannot be portable",
+        "GPUs of two models compute different bytes, so the run cannot be portable",
         "leave it out for `bitwise`: the same bytes on every machine with this GPU",
     )
     assert broken(hardware=gpu, reproducibility="seeded") == []

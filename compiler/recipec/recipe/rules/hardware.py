@@ -60,7 +60,7 @@ def _portable(recipe: Recipe) -> Iterator[Broken]:
     if not on_cpus(recipe) and recipe.reproducibility == "portable":
         yield Broken(
             path=("reproducibility",),
-            message="no GPU computes the same bytes as another model, so the run cannot be portable",
+            message="GPUs of two models compute different bytes, so the run cannot be portable",
             hint="leave it out for `bitwise`: the same bytes on every machine with this GPU",
         )
 
