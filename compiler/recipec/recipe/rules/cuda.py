@@ -112,7 +112,7 @@ def _runs_with(build: cuda.TorchBuild, driver: str | None) -> bool:
 
 
 def _other_torch(recipe: Recipe, target: _Target) -> str:
-    """The newest torch that runs on this GPU with this driver, as a hint; empty if there is none."""
+    """The newest torch that runs on this GPU with this driver, as a hint; empty: there is none."""
     for build in cuda.torch_builds().values():
         if build.runs_on(target.capability) and _runs_with(build, recipe.hardware.driver):
             return (
