@@ -1,6 +1,7 @@
 """The example recipes: every one compiles to the image that its committed lock promises.
 
 legal-t5 is trained by test_demo.py; the others are trained in the slow tier, and reach their gates.
+Those for GPUs are in test_cuda_lock.py: their images take a download of 3 GB.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import shutil
 import pytest
 
 from recipec.pins.lockfile import from_json
+from tests.end_to_end.test_cuda_lock import ON_GPUS
 from tests.support.projects import ROOT, Project
 
-RECIPES = sorted(
+ALL = sorted(
     path.stem for path in (ROOT / "recipes").glob("*.yaml") if not path.name.startswith("corpus-")
 )
+RECIPES = [name for name in ALL if name not in ON_GPUS]
 SWEEP = "legal-sweep"
 TRAINED_ELSEWHERE = ("legal-t5", SWEEP)
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("examples")]
@@ -35,6 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_there_is_an_example_of_each_kind() -> None:
     assert len(RECIPES) == 12
+    assert len(ALL) == 13
     texts = "".join((ROOT / f"recipes/{name}.yaml").read_text() for name in RECIPES)
     for word in ("qlora", "prefix", "type: full", "corpus:", "moe:", "matrix:", "extends:"):
         assert word in texts, word

@@ -90,6 +90,7 @@ def make_lock(
         files=[file.path for file in model.model.files],
         versions=recipe.image.versions,
         training=(recipe.training.optimizer, *recipe.training.trackers),
+        accelerator=recipe.hardware.accelerator,
     )
     draft = _draft(recipe, recipe_digest, old, requirements, layer_format, data, model, upstream)
     if locked:
@@ -221,7 +222,8 @@ def _packages(draft: Lock, old: Lock | None, upstream: Upstream, *, locked: bool
 def _debs_fit(old: Lock, draft: Lock, packages: Sequence[str]) -> bool:
     """Whether the old lock's packages are those that the draft asks for."""
     there = {deb.package for deb in old.debs}
-    if (old.platform, old.packages) != (draft.platform, draft.packages):
+    alike = replace(old.platform, accelerator=draft.platform.accelerator)
+    if (alike, old.packages) != (draft.platform, draft.packages):
         return False
     return there >= {*packages, *draft.packages} and (bool(draft.packages) or there == {*packages})
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ class Resolver:
 
     def locate(self, wheels: Sequence[Wheel]) -> dict[str, str]:
         """URLs by digest of exactly these wheels; what upstream no longer has is left out."""
-        exact = [f"{wheel.name}=={wheel.version}" for wheel in wheels]
+        # `==2.0` would be met by 2.0+cpu too, and better
+        exact = [f"{wheel.name}==={wheel.version}" for wheel in wheels]
         try:
             found = self._run(exact, prefer=(), no_deps=True)
         except NoSolution:
@@ -86,6 +88,7 @@ class Resolver:
             # every pin that still exists, so one more run tells which.
             names = [wheel.name for wheel in wheels]
             found = self._run(names, prefer=wheels, no_deps=True)
+            found += self._public(found, wheels)
         digests = {wheel.sha256 for wheel in wheels}
         urls: dict[str, str] = {}
         for package in found:
@@ -98,6 +101,18 @@ class Resolver:
             if pinned.sha256 not in urls and pinned.file in by_file:
                 urls[pinned.sha256] = by_file[pinned.file].url
         return urls
+
+    def _public(
+        self, found: Sequence[Mapping[str, Any]], wheels: Sequence[Wheel]
+    ) -> list[dict[str, Any]]:
+        """Pins in whose place a local version of theirs was found, asked for by themselves."""
+        versions = {str(package["name"]): str(package.get("version", "")) for package in found}
+        asked = [w for w in wheels if versions.get(w.name, "").startswith(f"{w.version}+")]
+        more: list[dict[str, Any]] = []
+        for wheel in asked:
+            with suppress(NoSolution):
+                more += self._run([f"{wheel.name}==={wheel.version}"], prefer=(), no_deps=True)
+        return more
 
     def _run(
         self, requirements: Sequence[str], *, prefer: Sequence[Wheel], no_deps: bool

@@ -135,6 +135,20 @@ def test_locate_tells_what_is_gone(tmp_path: Path) -> None:
     assert urls[alpha.sha256].endswith("/files/alpha-1.0-py3-none-any.whl")
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.0+cpu"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_locate_tells_a_local_version_from_the_public_one(
+    tmp_path: Path, version: str, gone: bool
+) -> None:
+    wheels = many(("alpha", "1.0"), ("alpha", "1.0+cpu"), ("beta", "1.0"))
+    index = write_index(tmp_path / "index", wheels)
+    file = wheel_file("alpha", version)
+    alpha = Wheel(name="alpha", version=version, file=file, sha256=sha256(wheels[file]), size=1)
+    beta = Wheel(name="beta", version="0.9", file="beta-0.9.whl", sha256="sha256:0", size=1)
+    urls = resolver(tmp_path, PIP_INDEX_URL=index).locate([alpha, beta] if gone else [alpha])
+    assert list(urls) == [alpha.sha256]
+
+
 def test_no_such_version(tmp_path: Path) -> None:
     index = write_index(tmp_path / "index", many(("alpha", "1.0")))
     with pytest.raises(NoSolution) as caught:
