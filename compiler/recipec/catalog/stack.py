@@ -14,6 +14,10 @@ from functools import cache
 from recipec.catalog.support import read_table
 
 
+_EXACT = re.compile(r"[0-9][0-9a-z.]*")
+"""An exact public version: no operator before it and no local part behind it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenizerNeed:
     """Requirements of a tokenizer that has one of `files` and no tokenizer.json."""
@@ -41,6 +45,8 @@ class Stack:
     methods: Mapping[str, Mapping[str, str]]
     tokenizers: tuple[TokenizerNeed, ...] = ()
     training: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    cuda: Mapping[str, str] = field(default_factory=dict)
+    """What takes the place of `always` on an NVIDIA GPU."""
 
     def requirements(
         self,
@@ -49,13 +55,20 @@ class Stack:
         files: Collection[str],
         versions: Mapping[str, str],
         training: Collection[str] = (),
+        accelerator: str = "cpu",
     ) -> tuple[str, ...]:
         """What the image of such a recipe needs. `versions` replaces or adds by normalized name.
 
         `training` are the names of its optimizer and trackers. A version is an exact one
-        (`5.23.0`), a specifier (`>=5,<6`) or `*`.
+        (`5.23.0`), a specifier (`>=5,<6`) or `*`. With an accelerator other than `cpu`, a version
+        of torch that is given exactly is that of PyPI's wheel, which is built for CUDA.
         """
         chosen = {normalized(name): version for name, version in self.always.items()}
+        versions = {normalized(name): version for name, version in versions.items()}
+        if accelerator != "cpu":
+            chosen |= {normalized(name): version for name, version in self.cuda.items()}
+            if _EXACT.fullmatch(versions.get("torch", "")):
+                versions["torch"] = f"==={versions['torch']}"
         chosen |= {normalized(n): v for n, v in self.methods.get(method, {}).items()}
         for name in training:
             chosen |= {normalized(n): v for n, v in self.training.get(name, {}).items()}
@@ -63,7 +76,7 @@ class Stack:
             for need in self.tokenizers:
                 if set(need.files) & set(files):
                     chosen |= {normalized(n): v for n, v in need.requirements.items()}
-        chosen |= {normalized(name): version for name, version in versions.items()}
+        chosen |= versions
         return tuple(sorted(_requirement(name, version) for name, version in chosen.items()))
 
 
@@ -75,6 +88,7 @@ def load() -> Stack:
         always=table["always"],
         methods=table["methods"],
         training=table["training"],
+        cuda=table["cuda"],
         tokenizers=tuple(
             TokenizerNeed(files=tuple(row["files"]), requirements=row["requirements"])
             for row in table["tokenizers"].values()

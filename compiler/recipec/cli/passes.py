@@ -29,6 +29,7 @@ from recipec.plan.determinism import PORTABLE_CLASS
 from recipec.plan.make import make_plan
 from recipec.plan.plan import Plan
 from recipec.progress import Progress
+from recipec.recipe.promise import on_cpus
 from recipec.store import Store, canonical, sha256
 
 
@@ -146,7 +147,11 @@ def lock_and_plan(
             store=store,
             progress=progress,
             locked=locked,
-            platform=Platform(python=release.python, debian=release.name),
+            platform=Platform(
+                python=release.python,
+                debian=release.name,
+                accelerator="" if on_cpus(loaded.recipe) else "cuda",
+            ),
             fetch_packages=fetch_packages,
         )
     except NoSuchPackage as error:

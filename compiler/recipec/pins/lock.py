@@ -90,6 +90,7 @@ def make_lock(
         files=[file.path for file in model.model.files],
         versions=recipe.image.versions,
         training=(recipe.training.optimizer, *recipe.training.trackers),
+        accelerator=recipe.hardware.accelerator,
     )
     draft = _draft(recipe, recipe_digest, old, requirements, layer_format, data, model, upstream)
     if locked:

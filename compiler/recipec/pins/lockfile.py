@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 LOCK_VERSION = 1
-_ONLY_IF_THERE = {"label_counts", "normal_form", "packages", "sources"}
+_ONLY_IF_THERE = {"accelerator", "label_counts", "normal_form", "packages", "sources"}
 """Keys that a lock holds only where they say something."""
 
 
@@ -25,6 +25,8 @@ class Platform:
     python: str = "3.11"
     wheels: str = "x86_64-manylinux_2_28"
     debian: str = "bookworm"
+    accelerator: str = ""
+    """`cuda` where the wheels are those for NVIDIA GPUs; empty for CPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ class Lock:
 def to_json(lock: Lock) -> bytes:
     """The lock's text: keys in the order of the types, two spaces, a newline at the end."""
     plain = msgspec.to_builtins(lock)
-    for part in (plain, *plain["data"]):
+    for part in (plain, plain["platform"], *plain["data"]):
         for key in _ONLY_IF_THERE & part.keys():
             if not part[key]:
                 del part[key]

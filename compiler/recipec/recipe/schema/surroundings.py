@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from recipec.recipe.schema.values import DATE_OR_TIME, DEBIAN_PACKAGE, Count, Metric, Text
+from recipec.recipe.schema.values import (
+    DATE_OR_TIME,
+    DEBIAN_PACKAGE,
+    DRIVER,
+    Count,
+    Metric,
+    Text,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +49,26 @@ class Hardware:
     """What it runs on."""
 
     accelerator: Annotated[
-        Literal["cpu"], Meta(description="The device. This version trains on CPUs.")
+        Text,
+        Meta(
+            description=(
+                "The device: `cpu`, or an NVIDIA GPU by its name in the catalogue, such as"
+                " `nvidia-h100-80gb`."
+            )
+        ),
     ] = "cpu"
+    count: Annotated[
+        int, Meta(description="GPUs of the machine that it trains on.", ge=1, le=1024)
+    ] = 1
+    driver: Annotated[
+        Annotated[str, Meta(pattern=DRIVER)] | None,
+        Meta(
+            description=(
+                "The NVIDIA driver of the machine that trains, such as '580.95.05'; with it,"
+                " `check` tells whether the CUDA of the image runs there."
+            )
+        ),
+    ] = None
     threads: Annotated[
         int,
         Meta(

@@ -56,6 +56,7 @@ END = r"$(?!\n)"
 """The end of a pattern: in Python, `$` alone would let one more newline through."""
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?" + END
 DEBIAN_PACKAGE = r"^[a-z0-9][a-z0-9+.-]+" + END
+DRIVER = r"^[0-9]{3}(\.[0-9]{1,3}){0,2}" + END
 DATE_OR_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?" + END
 MODEL_SOURCE = (
     r"^(path:.+|hub:[^/@\s]+/[^/@\s]+(@[0-9A-Za-z._-]+)?|wheel:[^=\s]+==[^/\s]+/.+)" + END
