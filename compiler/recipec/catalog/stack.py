@@ -14,8 +14,8 @@ from functools import cache
 from recipec.catalog.support import read_table
 
 
-_EXACT = re.compile(r"[0-9][0-9a-z.]*")
-"""An exact public version: no operator before it and no local part behind it."""
+_EXACT = re.compile(r"(==\s*)?(?P<version>[0-9][0-9a-z.]*)")
+"""An exact public version: one with no local part behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,9 @@ class Stack:
         versions = {normalized(name): version for name, version in versions.items()}
         if accelerator != "cpu":
             chosen |= {normalized(name): version for name, version in self.cuda.items()}
-            if _EXACT.fullmatch(versions.get("torch", "")):
-                versions["torch"] = f"==={versions['torch']}"
+            exact = _EXACT.fullmatch(versions.get("torch", "").strip())
+            if exact:
+                versions["torch"] = f"==={exact['version']}"
         chosen |= {normalized(n): v for n, v in self.methods.get(method, {}).items()}
         for name in training:
             chosen |= {normalized(n): v for n, v in self.training.get(name, {}).items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from recipec.catalog import cuda
 from recipec.image.format import CREATED
 from recipec.image.image import (
     DOCKER_CONFIG,
@@ -29,6 +30,10 @@ from recipec.store import canonical
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_DRIVER = "/usr/local/nvidia"
+"""Where Google's nodes and others mount the driver; NVIDIA's own toolkit puts its libraries into the
+folders that the loader knows."""
+
 
 def config(lock: Lock, layers: Sequence[Layer], environment: Sequence[tuple[str, str]]) -> bytes:
     """The image's config, which OCI and Docker read alike."""
@@ -46,7 +51,9 @@ def config(lock: Lock, layers: Sequence[Layer], environment: Sequence[tuple[str,
                     "recipec_runtime",
                 ],
                 "Cmd": ["train"],
-                "Env": [f"{name}={value}" for name, value in _environment(environment).items()],
+                "Env": [
+                    f"{name}={value}" for name, value in _environment(lock, environment).items()
+                ],
                 "Labels": _labels(lock),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
@@ -58,8 +65,8 @@ def config(lock: Lock, layers: Sequence[Layer], environment: Sequence[tuple[str,
     )
 
 
-def _environment(given: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """What the image always sets, then what the recipe's plan sets."""
+def _environment(lock: Lock, given: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """What the image always sets, what a GPU wants, then what the recipe's plan sets."""
     return {
         "PATH": _PATH,
         "LANG": "C.UTF-8",
@@ -69,7 +76,27 @@ def _environment(given: Sequence[tuple[str, str]]) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        **(_of_cuda(lock) if lock.platform.accelerator == "cuda" else {}),
         **dict(given),
+    }
+
+
+def _of_cuda(lock: Lock) -> dict[str, str]:
+    """What makes container runtimes give a GPU to the image, and refuse a driver that is too old.
+
+    Source: nvidia-container-toolkit 1.20, internal/config/image. Without NVIDIA_VISIBLE_DEVICES an
+    image that has no CUDA_VERSION gets no GPU; a driver that is older than NVIDIA_REQUIRE_CUDA says
+    stops the container before it starts. Within one major version an older driver will do.
+    """
+    versions = {wheel.name: wheel.version for wheel in lock.wheels}
+    build = cuda.torch_builds().get(versions.get("torch", ""))
+    require = {"NVIDIA_REQUIRE_CUDA": f"cuda>={build.cuda[0]}.0"} if build else {}
+    return {
+        "PATH": f"{_PATH}:{_DRIVER}/bin",
+        "LD_LIBRARY_PATH": f"{_DRIVER}/lib:{_DRIVER}/lib64",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+        **require,
     }
 
 

@@ -189,9 +189,9 @@ def test_whole_numbers_stand_for_numbers() -> None:
             "  hint: Version of the recipe language.",
         ),
         (
-            "hardware: {accelerator: cuda}",
-            "r.yaml:5:25: error: `hardware.accelerator` is 'cuda'; it is cpu\n"
-            "  hint: The device. This version trains on CPUs.",
+            "hardware: {accelerator: H100}",
+            "r.yaml:5:25: error: no accelerator called 'H100' is known\n"
+            "  hint: did you mean `nvidia-h100-80gb` or `nvidia-h100-nvl-94gb`?",
         ),
         (
             "method: {type: LoRA}",
@@ -287,7 +287,7 @@ def test_whole_numbers_stand_for_numbers() -> None:
         (
             "hardware: {zzz: 3}",
             "r.yaml:5:12: error: unknown key `zzz` in `hardware`\n"
-            "  hint: known keys: accelerator, threads",
+            "  hint: known keys: accelerator, count, driver, threads",
         ),
         (
             '"a\\n\\e[2Jb": 1',

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recipec.recipe.rules import architecture, data, evaluation, image, method, task, training
+from recipec.recipe.promise import on_cpus
+from recipec.recipe.rules import (
+    architecture,
+    data,
+    evaluation,
+    hardware,
+    image,
+    method,
+    task,
+    training,
+)
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe
 
 __all__ = ["Broken", "broken_rules"]
 
-_MODULES = (task, data, architecture, method, training, evaluation, image)
+_MODULES = (task, data, architecture, method, training, evaluation, hardware, image)
 
 
 def broken_rules(recipe: Recipe, task_known: bool = True) -> Iterator[Broken]:
@@ -23,3 +33,8 @@ def broken_rules(recipe: Recipe, task_known: bool = True) -> Iterator[Broken]:
     for module in _MODULES:
         for rule in (*(module.OF_TASK if task_known else ()), *module.RULES):
             yield from rule(recipe)
+    if not on_cpus(recipe):
+        # Only a recipe for a GPU pays for the catalogue of GPUs
+        from recipec.recipe.rules import cuda
+
+        yield from cuda.rules(recipe)
