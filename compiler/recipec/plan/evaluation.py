@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from recipec.catalog import support
 from recipec.plan.determinism import environment_of, hardware_class_of
 from recipec.plan.ledger import Ledger
@@ -62,14 +64,18 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
         promise_of(recipe),
         "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
     )
+    accelerator = str(recipe.hardware.accelerator)
+    device: Literal["cpu", "cuda"] = "cpu" if accelerator == "cpu" else "cuda"
     return HardwareSettings(
         reproducibility=mode,
+        device=device,
+        accelerator=accelerator,
         threads=ledger.keep(
             "hardware", recipe.hardware, "threads", "it changes the bytes, so it is pinned"
         ),
         world_size=1,
         hardware_class=ledger.note(
-            "hardware.class", hardware_class_of(mode), "the same class gives the same bytes"
+            "hardware.class", hardware_class_of(mode, accelerator), "the same class gives the same bytes"
         ),
-        environment=environment_of(mode, threads),
+        environment=environment_of(mode, threads, device),
     )
