@@ -8,9 +8,11 @@ from recipec.catalog import support
 from recipec.plan.determinism import environment_of, hardware_class_of
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import EvaluationSettings, HardwareSettings, TrainingSettings
-from recipec.recipe.promise import promise_of
+from recipec.recipe.promise import on_cpus, promise_of
 from recipec.recipe.schema import Recipe
 
+_ON_CPUS = "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast"
+_ON_GPUS = "the same bytes on every GPU of one model; `seeded` is faster"
 _ANSWER = "a quarter of max_length, 128 at most: enough to read how the model answers"
 
 
@@ -62,10 +64,10 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
         "reproducibility",
         recipe.reproducibility,
         promise_of(recipe),
-        "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
+        _ON_CPUS if on_cpus(recipe) else _ON_GPUS,
     )
-    accelerator = str(recipe.hardware.accelerator)
-    device: Literal["cpu", "cuda"] = "cpu" if accelerator == "cpu" else "cuda"
+    accelerator = recipe.hardware.accelerator
+    device: Literal["cpu", "cuda"] = "cpu" if on_cpus(recipe) else "cuda"
     return HardwareSettings(
         reproducibility=mode,
         device=device,
@@ -75,7 +77,9 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
         ),
         world_size=1,
         hardware_class=ledger.note(
-            "hardware.class", hardware_class_of(mode, accelerator), "the same class gives the same bytes"
+            "hardware.class",
+            hardware_class_of(mode, accelerator),
+            "the same class gives the same bytes",
         ),
         environment=environment_of(mode, threads, device),
     )
