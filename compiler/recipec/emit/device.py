@@ -41,7 +41,6 @@ def device_part(settings: Settings) -> Part:
             "batch_there": stepped("batch"),
             "part_there": stepped("part"),
             "evaluated_there": there("batch"),
-            "window_there": there("part"),
             "collated_there": there("collate(tokenizer, some)"),
         },
         train={

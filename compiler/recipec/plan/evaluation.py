@@ -66,20 +66,34 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
         promise_of(recipe),
         _ON_CPUS if on_cpus(recipe) else _ON_GPUS,
     )
-    accelerator = recipe.hardware.accelerator
-    device: Literal["cpu", "cuda"] = "cpu" if on_cpus(recipe) else "cuda"
+    device, accelerator, capability = _device(recipe, ledger)
     return HardwareSettings(
         reproducibility=mode,
         device=device,
         accelerator=accelerator,
+        capability=capability,
         threads=ledger.keep(
             "hardware", recipe.hardware, "threads", "it changes the bytes, so it is pinned"
         ),
         world_size=1,
         hardware_class=ledger.note(
             "hardware.class",
-            hardware_class_of(mode, accelerator),
+            hardware_class_of(mode, accelerator, capability),
             "the same class gives the same bytes",
         ),
         environment=environment_of(mode, threads, device),
     )
+
+
+def _device(recipe: Recipe, ledger: Ledger) -> tuple[Literal["cpu", "cuda"], str, str]:
+    """torch's word for the device, the catalogue's, and a GPU's compute capability."""
+    if on_cpus(recipe):
+        return "cpu", "cpu", ""
+    from recipec.catalog.hardware import find_accelerator
+
+    gpu = find_accelerator(recipe.hardware.accelerator)
+    assert gpu is not None, "the rules have seen to it"
+    major, minor = gpu.compute_capability or (0, 0)
+    said = f"{gpu.title}, compute capability {major}.{minor}"
+    ledger.note("hardware.accelerator", gpu.name, said, origin="recipe")
+    return "cuda", gpu.name, f"{major}.{minor}"
