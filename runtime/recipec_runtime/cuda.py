@@ -14,7 +14,7 @@ from typing import Any
 from recipec_runtime import cuda_driver, modeling
 from recipec_runtime.contract import RunFile
 from recipec_runtime.cuda_driver import Gpu
-from recipec_runtime.errors import EnvironmentLacks, RunError
+from recipec_runtime.errors import EnvironmentLacks, RunError, TrainingFailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ def explain(error: BaseException) -> RunError | None:
             hint="try `architecture.attention: eager`, or set `reproducibility: seeded`",
         )
     if "CUDA error" in text:
-        return EnvironmentLacks(
+        return TrainingFailed(
             f"the GPU stopped: {text[:200]}",
             hint="run the same command again to go on from the checkpoint; if it happens again,"
             " `nvidia-smi` and the kernel's log (Xid) tell more",
