@@ -220,7 +220,7 @@ def answer(
     for number, messages in enumerate(chats, 1):
         stop.raise_if_asked()
         ids = _prompt(tokenizer, messages, where=f"row {number}")
-        given = torch.tensor([ids[-max(1, max_length - max_new_tokens) :]])
+        given = torch.tensor([ids[-max(1, max_length - max_new_tokens) :]], device=model.device)
         with torch.no_grad():
             written = model.generate(
                 input_ids=given,

@@ -24,6 +24,18 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accelerator:
+    """What the model lies on if not the CPU: `device` is torch's word, `name` the recipe's.
+
+    `capability` is the compute capability that the recipe was compiled for; empty if any will do.
+    """
+
+    device: str
+    name: str
+    capability: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFile:
     """What run.json says. `environment` must be set before torch is imported."""
 
@@ -39,6 +51,8 @@ class RunFile:
     at_most: dict[str, float]
     adapted: str | None = None
     """Run id of the run that the model to tune comes from; None for the model as it was pinned."""
+    accelerator: Accelerator | None = None
+    """None for CPUs."""
 
 
 def parse(data: bytes) -> RunFile:
@@ -63,6 +77,7 @@ def parse(data: bytes) -> RunFile:
             at_least=dict(plain["gates"]["at_least"]),
             at_most=dict(plain["gates"]["at_most"]),
             adapted=plain["adapted"]["run_id"] if "adapted" in plain else None,
+            accelerator=Accelerator(**plain["accelerator"]) if "accelerator" in plain else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentLacks(

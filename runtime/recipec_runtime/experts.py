@@ -78,6 +78,6 @@ class Routers:
 
         tokens = logits.shape[0]
         if self._mask is None or self._mask.dim() != 2:
-            return torch.ones(tokens)
+            return torch.ones(tokens, device=logits.device)
         rows = self._mask.shape[0]
         return self._mask[:, -(tokens // rows) :].reshape(-1).float()

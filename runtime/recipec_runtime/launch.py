@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -25,6 +26,8 @@ from recipec_runtime.errors import EnvironmentLacks, RunError, Stopped, Training
 from recipec_runtime.run import Run
 
 STAGES = ("train", "evaluate")
+GPUS = "recipec_runtime.cuda"
+"""The module that only images for GPUs have."""
 DEBUG = "RECIPEC_TRACEBACK"
 
 
@@ -54,6 +57,8 @@ def run_stage(stage: str) -> None:
     spec = contract.parse(data)
     pin.check_cpu(spec)
     pin.pin_environment(spec, ["-m", "recipec_runtime", stage])
+    gpus = _gpus() if spec.accelerator is not None else None
+    device = gpus.find(spec) if gpus is not None else None
     place = ranks.read(os.environ, world_size=spec.world_size)
     inputs.verify(root, spec.inputs)
     run = Run(
@@ -67,6 +72,7 @@ def run_stage(stage: str) -> None:
         ranks=place,
         fingerprint=_fingerprint(data),
         started=started,
+        device=device,
     )
     if stage == "evaluate":
         outputs.verify_trained(run.trained)
@@ -77,6 +83,8 @@ def run_stage(stage: str) -> None:
     with _lock(run.output):
         outputs.prepare(run.output)
         pin.pin_torch(spec)
+        if gpus is not None:
+            gpus.pin(spec)
         _quiet()
         with gguf.usable(root / "model", run.output) as base:
             _load(root / spec.scripts[stage]).main(replace(run, base=adapted or base))
@@ -91,6 +99,8 @@ def explain(error: BaseException) -> RunError:
         return RunError(error.message, hint=error.hint, exit_code=128 + error.number)
     if isinstance(error, KeyboardInterrupt):
         return RunError("stopped by SIGINT", exit_code=130)
+    if GPUS in sys.modules and (found := sys.modules[GPUS].explain(error)) is not None:
+        return found  # type: ignore[no-any-return]
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return EnvironmentLacks(
             "there is not enough memory",
@@ -105,6 +115,15 @@ def explain(error: BaseException) -> RunError:
         f"the script stopped with {type(error).__name__}: {text}",
         hint=f"set {DEBUG}=1 to see where",
     )
+
+
+def _gpus() -> Any:
+    try:
+        return importlib.import_module(GPUS)
+    except ImportError as error:
+        raise EnvironmentLacks(
+            "the recipe is for a GPU, and this runtime is for CPUs", hint="build the recipe again"
+        ) from error
 
 
 def _contract_bytes(root: Path) -> bytes:

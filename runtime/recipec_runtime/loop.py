@@ -39,19 +39,21 @@ class Loop:
         watch: Watch | None = None,
         averages: checkpoint.Stateful | None = None,
         scaler: Any = None,
+        random: checkpoint.Stateful | None = None,
         lost: Mapping[str, int] | None = None,
         trackers: Sequence[str] = (),
     ) -> None:
         """`log_every` and `checkpoint_every` are in steps.
 
-        `watch` looks at the validation metrics; `averages` and `scaler` (torch's GradScaler) go
-        through the checkpoint; `lost` are numbers of rows for metrics.json.
+        `watch` looks at the validation metrics; `averages`, `scaler` (torch's GradScaler) and
+        `random` (the state of a generator beside the CPU's) go through the checkpoint; `lost` are
+        numbers of rows for metrics.json.
         """
         self._run, self._model, self._optimizer = run, model, optimizer
         self._total, self._log_every, self._checkpoint_every = steps, log_every, checkpoint_every
         self._watch, self._scaler, self._lost = watch, scaler, dict(lost or {})
         self._seen: int | None = None
-        found = {"watch": watch, "averages": averages, "scaler": scaler}
+        found = {"watch": watch, "averages": averages, "scaler": scaler, "random": random}
         self._more = {name: one for name, one in found.items() if one is not None}
         self._history = History(run.output)
         self._window: list[float] = []

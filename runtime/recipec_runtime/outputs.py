@@ -139,6 +139,8 @@ def receipt(run: Run) -> dict[str, Any]:
         "versions": {name: found for name in PACKAGES if (found := version_of(name))},
         "outputs": _digests(run.output),
     }
+    if run.device is not None:
+        plain["device"] = run.device.identity
     if run.spec.adapted is not None:
         plain["adapted"] = run.spec.adapted
     if run.stage == "evaluate":
@@ -223,6 +225,7 @@ def _machine(run: Run) -> dict[str, Any]:
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "python": platform.python_version(),
         "seconds": run.elapsed,
+        **(run.device.facts() if run.device is not None else {}),
     }
 
 

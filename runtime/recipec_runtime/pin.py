@@ -25,6 +25,9 @@ ALWAYS = {
 STRANGERS = ("ATEN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "NVIDIA_TF32_", "OMP_", "ONEDNN_")
 """Prefixes of variables that choose kernels or threads: dropped unless run.json sets them."""
 
+GPU_STRANGERS = ("BNB_", "CUBLAS", "CUDA_FORCE_", "CUDNN_", "DISABLE_ADDMM_", "TORCH_", "TRITON_")
+"""The same for runs on a GPU."""
+
 X86_64_V3 = ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
 GUARD = "RECIPEC_PINNED"
 
@@ -38,10 +41,11 @@ def required(spec: RunFile) -> dict[str, str]:
 def pinned(environ: Mapping[str, str], spec: RunFile) -> dict[str, str]:
     """The environment as it must be: required variables set, strange ones dropped."""
     wanted = required(spec)
+    strangers = STRANGERS if spec.accelerator is None else (*STRANGERS, *GPU_STRANGERS)
     kept = {
         name: value
         for name, value in environ.items()
-        if name in wanted or not name.startswith(STRANGERS)
+        if name in wanted or not name.startswith(strangers)
     }
     return {**kept, **wanted}
 

@@ -10,13 +10,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from recipec_runtime import data, outputs
 from recipec_runtime.contract import RunFile
 from recipec_runtime.errors import TrainingFailed
 from recipec_runtime.metrics import rounded
 from recipec_runtime.ranks import Ranks
+
+
+class Device(Protocol):
+    """What a run trains on if not the CPU."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What of it decides about bytes."""
+
+    def facts(self) -> dict[str, object]:
+        """What else is known of it, and what it was used for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +44,8 @@ class Run:
     ranks: Ranks
     fingerprint: str
     started: float
+    device: Device | None = None
+    """None for CPUs."""
     base: Path | None = None
     """Where the model to tune lies if not in `root`: a GGUF file is unpacked before the script."""
 

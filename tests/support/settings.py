@@ -9,6 +9,7 @@ from typing import Any
 
 from recipec.emit.script import emit_bundle
 from recipec.pins.lockfile import DataFile, Lock, Model, ModelFile
+from recipec.plan.determinism import environment_of, hardware_class_of
 from recipec.plan.plan import (
     EvaluationSettings,
     HardwareSettings,
@@ -235,3 +236,20 @@ def outputs(folder: Path, *, skip: tuple[str, ...] = ("machine.json",)) -> Mappi
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in skip
     }
+
+
+def on_gpu(settings: Settings, reproducibility: str = "bitwise") -> Settings:
+    """The settings for a GPU."""
+    return vary(
+        settings,
+        hardware=HardwareSettings(
+            threads=1,
+            world_size=1,
+            reproducibility=reproducibility,
+            hardware_class=hardware_class_of(reproducibility, "nvidia-h100-80gb", "9.0"),
+            environment=environment_of(reproducibility, 1, "cuda"),
+            device="cuda",
+            accelerator="nvidia-h100-80gb",
+            capability="9.0",
+        ),
+    )

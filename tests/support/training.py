@@ -13,14 +13,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recipec.emit.run_json import run_json
+from recipec.emit.script import emit_bundle
 from recipec.plan.plan import Settings
+from recipec.store import write_atomically
 from recipec_runtime import contract, pin
 from recipec_runtime.errors import RunError
 from tests.support import models
-from tests.support.settings import outputs, place_recipe
+from tests.support.settings import SUMMARY, lock_of, outputs, place_recipe
 from tests.support.warm import run_warm
 
 PROJECT = Path(__file__).parents[2]
@@ -131,3 +135,22 @@ def read(path: Path) -> Any:
 def history(output: Path) -> list[dict[str, Any]]:
     """The rows of history.jsonl."""
     return [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
+
+
+def place_dry(root: Path, settings: Settings) -> Path:
+    """As `place`, for a recipe for a GPU whose DEVICE is then the CPU; run.json asks for no GPU.
+
+    The scripts are otherwise, byte for byte, what would run on the GPU.
+    """
+    shutil.copytree(base(settings.model.type), root, dirs_exist_ok=True)
+    lock = lock_of(root, settings)
+    files = dict(emit_bundle(settings, lock))
+    knob, other = b'DEVICE = "cuda"', b'DEVICE = "cpu"'
+    assert files["train.py"].count(knob) == 1
+    assert b'"cuda"' not in files["train.py"].replace(knob, b"") + files["evaluate.py"]
+    files["train.py"] = files["train.py"].replace(knob, other)
+    del files["run.json"]
+    files["run.json"] = run_json(replace(settings, hardware=SUMMARY.hardware), lock, files)
+    for name, content in files.items():
+        write_atomically(root / "recipe" / name, content)
+    return root

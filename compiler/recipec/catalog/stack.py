@@ -17,6 +17,10 @@ _EXACT = re.compile(r"(==\s*)?(?P<version>[0-9][0-9a-z.]*)")
 """An exact public version: one with no local part behind it."""
 
 
+_EXACT = re.compile(r"(==\s*)?(?P<version>[0-9][0-9a-z.]*)")
+"""An exact public version: one with no local part behind it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenizerNeed:
     """Requirements of a tokenizer that has one of `files` and no tokenizer.json."""

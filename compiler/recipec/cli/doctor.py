@@ -108,6 +108,37 @@ def _running(store: Store) -> Iterator[Finding]:
     detail = f"`--engine auto` takes {usable[0]}" if usable else "install docker, podman or bwrap"
     yield Finding(what="an engine", good=bool(usable), detail=detail, needed=True)
     yield _cpu()
+    yield from _gpus(store)
+
+
+def _gpus(store: Store) -> Iterator[Finding]:
+    """The GPU, its driver, and which engine can hand it on."""
+    from recipec.engines.gpus import TOOLKIT_HINT, look
+    from recipec.engines.select import all_engines
+
+    found = look()
+    reason = found.lacks(1)
+    detail = f"{', '.join(found.models)}, driver {found.driver}{_cuda(found.driver)}"
+    yield Finding(what="NVIDIA GPU", good=reason is None, detail=reason or detail)
+    if reason is not None:
+        return
+    toolkit = found.toolkit or f"not found; for docker and podman, {TOOLKIT_HINT}"
+    yield Finding(what="container toolkit", good=bool(found.toolkit), detail=toolkit)
+    names = ", ".join(found.cdi) or "none: `sudo nvidia-ctk cdi generate` makes them, for podman"
+    yield Finding(what="CDI devices", good=bool(found.cdi), detail=names)
+    for engine in all_engines(store):
+        if engine.check() is None:
+            lack = engine.check_gpus(1)
+            what = f"engine {engine.name} with a GPU"
+            yield Finding(what=what, good=lack is None, detail=lack or "works, as far as is seen")
+
+
+def _cuda(driver: str) -> str:
+    """The CUDA that a driver supports, by the catalogue; empty where that does not tell."""
+    from recipec.catalog.cuda import least_driver, numbers
+
+    major = next((n for n in (13, 12) if numbers(driver) >= numbers(least_driver((n, 0)))), None)
+    return f", CUDA {major}.x" if major else ""
 
 
 def _cpu() -> Finding:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recipec.cli.compile import read_lock
+from recipec.cli.project import Project
 from recipec.cli.state import Built
 from recipec.engines.engine import Engine
 from recipec.engines.job import Job, Mount
@@ -91,6 +92,21 @@ def _alone(folder: Path, store: Store, what: str) -> Iterator[None]:
         ) from None
 
 
+def gpus_of(built: Built) -> int:
+    """GPUs that the build's stages need: one for each process of a recipe that names a GPU."""
+    contract = json.loads((built.folder / "run.json").read_bytes())
+    return int(contract["world_size"]) if "accelerator" in contract else 0
+
+
+def gpus_wanted(project: Project, store: Store) -> int:
+    """The same of a recipe, before anything of it is fetched or built."""
+    from recipec.cli.frontend import load
+    from recipec.recipe.promise import on_cpus
+
+    recipe = load(project, store).recipe
+    return 0 if on_cpus(recipe) else recipe.hardware.count
+
+
 def _job(built: Built, stage: str, engine: Engine, store: Store, mounts: tuple[Mount, ...]) -> Job:
     return Job(
         image=built.image,
@@ -98,6 +114,7 @@ def _job(built: Built, stage: str, engine: Engine, store: Store, mounts: tuple[M
         command=(stage,),
         environment=(("RECIPEC_RUN_ID", built.run_id),),
         mounts=mounts,
+        gpus=gpus_of(built),
         host_root=_host_root(built, store) if engine.name == "host" else None,
     )
 

@@ -25,7 +25,7 @@ from recipec.image.image import Image
 from recipec.pins.lock import LockResult, make_lock
 from recipec.pins.lockfile import Lock, Platform
 from recipec.plan.corpus import is_corpus
-from recipec.plan.determinism import PORTABLE_CLASS
+from recipec.plan.determinism import LOCAL_CLASS
 from recipec.plan.make import make_plan
 from recipec.plan.plan import Plan
 from recipec.progress import Progress
@@ -78,7 +78,7 @@ def run_passes(
     image = build_image(
         lock,
         recipe=files,
-        runtime=runtime_bundle(),
+        runtime=runtime_bundle(plan.settings.hardware.device),
         environment=plan.settings.hardware.environment,
         sources=pinned.sources,
         store=store,
@@ -189,8 +189,8 @@ def run_id(image: Image, files: Bundle, lock: Lock, plan: Plan) -> str:
 
 
 def hardware_class(planned: str) -> str:
-    """The planned class if it is portable, else this machine's own: vendor and instruction set."""
-    if planned == PORTABLE_CLASS:
+    """The planned class, of CPUs as they are with this machine's own: vendor and instructions."""
+    if planned != LOCAL_CLASS:
         return planned
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

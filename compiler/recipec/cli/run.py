@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run one stage. Raises TrainingFailed, HashMismatch, Interrupted or EnvironmentLacks."""
-    from recipec.cli.execute import execute
+    from recipec.cli.execute import execute, gpus_wanted
     from recipec.engines.select import pick
 
     project, store = find_project(options.recipe, options.output), Store()
-    engine = pick(options.engine, store)
+    engine = pick(options.engine, store, gpus=gpus_wanted(project, store))
     with quiet_or_bars(options.json) as bars:
         built = as_locked(project, store=store, progress=bars, jobs=options.jobs)
     folder = built.folder / options.stage

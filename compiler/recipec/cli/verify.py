@@ -132,10 +132,10 @@ def _lend_inputs(lock: Lock, store: Store, empty: Store) -> None:
 def _retrain(
     built: Built, lock: Lock, store: Store, scratch: Path, engine_name: str
 ) -> list[Finding]:
-    from recipec.cli.execute import execute
+    from recipec.cli.execute import execute, gpus_of
     from recipec.engines.select import pick
 
-    engine = pick(engine_name, store)
+    engine = pick(engine_name, store, gpus=gpus_of(built))
     findings: list[Finding] = []
     trained = scratch / "train"
     for stage in ("train", "evaluate"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recipec.catalog import support
+from recipec.emit.device import on_gpu, to_gpu
 from recipec.emit.part import Part
 from recipec.emit.tasks import kind_of
 from recipec.plan.plan import Settings
@@ -61,9 +62,8 @@ def method_part(settings: Settings) -> Part:
             "method_words": WORDS[method.type],
             "is_adapter": method.type in ADAPTERS,
             "is_apart": method.type in (*ADAPTERS, "bottleneck"),
-            "make_model": "trainable(load_base(run.model))"
-            if wraps
-            else "announce(load_base(run.model))",
+            "make_model": f"{'trainable' if wraps else 'announce'}(load_base(run.model))"
+            + to_gpu(settings),
             "save_model": "bottleneck.save(model, folder, BASE_MODEL)"
             if method.type == "bottleneck"
             else "model.save_pretrained(folder)",
@@ -80,6 +80,7 @@ def method_part(settings: Settings) -> Part:
 
 def _imports(settings: Settings) -> dict[str, list[str]]:
     method = settings.method
+    plain = method.quantization == "nf4" and not on_gpu(settings)
     return {
         "peft": [_CONFIGS[method.type], "PeftModel", "get_peft_model"]
         if method.type in ADAPTERS
@@ -88,7 +89,7 @@ def _imports(settings: Settings) -> dict[str, list[str]]:
         "recipec_runtime.modeling": ["head_layers"]
         if _trained_layers(settings).startswith("head_layers")
         else [],
-        "recipec_runtime.quantized": ["plain_kernels"] if method.quantization == "nf4" else [],
+        "recipec_runtime.quantized": ["plain_kernels"] if plain else [],
         "recipec_runtime.trainable": _helpers(settings),
         "recipec_runtime.virtual": ["without_virtual_tokens"] if method.type == "prompt" else [],
         "transformers": ["BitsAndBytesConfig"] if method.quantization else [],

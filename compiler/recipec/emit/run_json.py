@@ -38,6 +38,12 @@ def run_json(settings: Settings, lock: Lock, files: Mapping[str, bytes]) -> byte
             "license": settings.model.license,
         },
     }
+    if settings.hardware.device != "cpu":
+        plain["accelerator"] = {
+            "device": settings.hardware.device,
+            "name": settings.hardware.accelerator,
+            "capability": settings.hardware.capability,
+        }
     if settings.adapted is not None:
         name, run_id = settings.adapted
         plain["adapted"] = {"name": name, "run_id": run_id}

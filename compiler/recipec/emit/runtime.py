@@ -1,7 +1,7 @@
 """The runtime's own files, as they go into the image.
 
-In: nothing. Out: a `Bundle` of recipec_runtime/*.py, read from where the package lies. The package
-is found, never imported: the compiler needs none of what it needs.
+In: the device. Out: a `Bundle` of recipec_runtime/*.py, read from where the package lies. The
+package is found, never imported: the compiler needs none of what it needs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from recipec.emit.bundle import Bundle
 from recipec.errors import EnvironmentLacks
 
 PACKAGE = "recipec_runtime"
+FOR_GPUS = ("cuda.py", "cuda_driver.py")
+"""Modules that only images for GPUs have."""
 
 
-def runtime_bundle() -> Bundle:
-    """Every module of the runtime. Raises EnvironmentLacks where it is not installed."""
+def runtime_bundle(device: str = "cpu") -> Bundle:
+    """Every module that a run on `device` needs. Raises EnvironmentLacks where there is none."""
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise EnvironmentLacks(
@@ -24,4 +26,6 @@ def runtime_bundle() -> Bundle:
             hint="install recipec again; its wheel brings the runtime",
         )
     folder = Path(found.origin).parent
-    return Bundle.of({f"{PACKAGE}/{p.name}": p.read_bytes() for p in sorted(folder.glob("*.py"))})
+    left_out = FOR_GPUS if device == "cpu" else ()
+    names = sorted(path.name for path in folder.glob("*.py") if path.name not in left_out)
+    return Bundle.of({f"{PACKAGE}/{name}": (folder / name).read_bytes() for name in names})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipec.emit.bundle import Bundle
 from recipec.emit.card import front_matter
+from recipec.emit.device import device_part
 from recipec.emit.literal import assignment, literal, markdown, prose
 from recipec.emit.methods import method_part
 from recipec.emit.model import model_part
@@ -46,6 +47,7 @@ def _context(settings: Settings) -> dict[str, Any]:
         model_part(settings),
         method_part(settings),
         training_part(settings),
+        device_part(settings),
     )
     words = {name: word for part in parts for name, word in part.words.items()}
     return {

@@ -144,7 +144,6 @@ def task_part(settings: Settings) -> Part:
         train={
             "recipec_runtime.data": ["batches"],
             "recipec_runtime.metrics": kind.metrics(settings),
-            "recipec_runtime.modeling": ["apart"],
             **kind.helpers,
             **text_imports(settings),
         },

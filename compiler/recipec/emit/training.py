@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from recipec.emit.device import on_gpu
 from recipec.emit.literal import assignment, literal
 from recipec.emit.part import Part
 from recipec.emit.tasks import kind_of
@@ -39,6 +40,9 @@ _BETAS = {"adamw": [0.9, 0.999], "adamw-8bit": [0.9, 0.999], "lion": [0.9, 0.99]
 _EPSILON = 1e-8
 """What the libraries take by themselves; a script shows what is another."""
 
+_FUSED = "# the fused kernel gives the same bytes on every CPU; the others do not"
+_FUSED_ON_GPUS = "# one kernel for all weights: the fastest; it rounds otherwise than the others"
+
 _UNCOUNTED = ("question_answering",)
 """Kinds of tasks in which no row is too long."""
 
@@ -46,13 +50,13 @@ _UNCOUNTED = ("question_answering",)
 def training_part(settings: Settings) -> Part:
     """The words and imports of the settings' training."""
     training = settings.training
-    words = {**_loss_words(training), **_optimizer_words(training), **_loop_words(settings)}
+    words = {**_loss_words(training), **_optimizer_words(settings), **_loop_words(settings)}
     runtime = {
         "data": ["epoch_order", *(["split_rows"] if training.accumulation > 1 else [])],
         "ema": ["MovingAverage"] if training.ema_decay is not None else [],
         "lengths": ["fitting"] if words["fits"] else [],
         "loop": ["Loop"],
-        "modeling": ["clip_gradients", "decay_groups"],
+        "modeling": ["decay_groups"],
         "noise": ["add_noise"] if training.neftune_alpha is not None else [],
         "run": ["Run"],
         "watch": ["Watch"] if words["watches"] else [],
@@ -93,7 +97,8 @@ def _loss_words(training: TrainingSettings) -> dict[str, Any]:
     }
 
 
-def _optimizer_words(training: TrainingSettings) -> dict[str, Any]:
+def _optimizer_words(settings: Settings) -> dict[str, Any]:
+    training = settings.training
     name = training.optimizer
     knobs, arguments = [], []
     betas = [training.beta1, training.beta2]
@@ -111,7 +116,7 @@ def _optimizer_words(training: TrainingSettings) -> dict[str, Any]:
         arguments.append("eps=EPSILON")
     lines = []
     if name in ("adamw", "sgd"):
-        lines = ["# the fused kernel gives the same bytes on every CPU; the others do not"]
+        lines = [_FUSED_ON_GPUS if on_gpu(settings) else _FUSED]
         arguments.append("fused=True")
     where = OPTIMIZERS[name] if name in _IMPORTS else f"torch.optim.{OPTIMIZERS[name]}"
     call = ", ".join(["groups", "lr=LEARNING_RATE", *arguments])

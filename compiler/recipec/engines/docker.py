@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from recipec.engines import gpus
 from recipec.engines.containers import (
     OWNER,
     SHARED_MEMORY,
@@ -70,6 +71,24 @@ class DockerEngine:
                 "use podman or the sandbox"
             )
         return None
+
+    def check_gpus(self, count: int) -> str | None:
+        """None if the daemon knows NVIDIA's runtime or CDI devices, and the machine has the GPUs.
+
+        Of a daemon elsewhere only the former can be told.
+        """
+        import docker
+        import requests
+
+        try:
+            client = self._client(QUICK)
+            try:
+                about = client.info()
+            finally:
+                client.close()
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            return _why_not(error)
+        return _lacks_gpus(about, count, gpus.look(), local=_is_local())
 
     def run(self, job: Job) -> int:
         """Run the job; see `Engine.run`."""
@@ -139,9 +158,12 @@ class DockerEngine:
 
     @staticmethod
     def _options(job: Job, user: User, environment: dict[str, str]) -> dict[str, Any]:
-        from docker.types import LogConfig, Mount
+        from docker.types import DeviceRequest, LogConfig, Mount
 
+        wanted = list(gpus.chosen(job.gpus))
+        request = DeviceRequest(device_ids=wanted, capabilities=[["gpu", "compute", "utility"]])
         return {
+            **({"device_requests": [request]} if wanted else {}),
             "name": container_name(job),
             "labels": {OWNER: owner_label()},
             "environment": environment,
@@ -181,6 +203,25 @@ class DockerEngine:
                 sys.stderr.buffer.write(piece)
                 sys.stderr.buffer.flush()
             return int(container.wait()["StatusCode"])
+
+
+def _is_local() -> bool:
+    return os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
+
+
+def _lacks_gpus(about: Any, count: int, found: gpus.Gpus, *, local: bool) -> str | None:
+    """What stands between the daemon that says `about` and `count` GPUs; None for nothing."""
+    if local and (reason := found.lacks(count)) is not None:
+        return reason
+    discovered = [str(device.get("ID", "")) for device in about.get("DiscoveredDevices") or ()]
+    if "nvidia" in (about.get("Runtimes") or {}) or any(gpus.KIND in d for d in discovered):
+        return None
+    if local and found.toolkit:
+        return None  # the daemon finds the toolkit's hook by itself, and tells nobody
+    return (
+        f"the docker daemon knows no NVIDIA GPUs: {gpus.TOOLKIT_HINT}, then"
+        " `sudo nvidia-ctk runtime configure --runtime=docker` and restart docker"
+    )
 
 
 def _find(client: Any, image: Image) -> str | None:

@@ -27,6 +27,10 @@ class Engine(Protocol):
         """None if the engine can run a job here; else why not and what to do about it."""
         ...
 
+    def check_gpus(self, count: int) -> str | None:
+        """None if the engine can hand `count` GPUs on; else why not and what to do about it."""
+        ...
+
     def run(self, job: Job) -> int:
         """Run the job to its end; the exit code of its process.
 

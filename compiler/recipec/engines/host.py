@@ -13,6 +13,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from recipec.engines import gpus
 from recipec.engines.job import Job
 from recipec.engines.ownership import lent
 from recipec.engines.stopping import GRACE, Stopping
@@ -42,6 +43,10 @@ class HostEngine:
             return None
         names = ", ".join(missing)
         return f"this Python ({sys.executable}) has no {names}: `pip install {' '.join(missing)}`"
+
+    def check_gpus(self, count: int) -> str | None:
+        """None if the machine has them: nothing stands between them and the process."""
+        return gpus.look().lacks(count)
 
     def run(self, job: Job) -> int:
         """Run the job; see `Engine.run`. The host's own environment stays visible."""

@@ -77,7 +77,7 @@ def build_root(plan: dict[str, Any]) -> None:
         else:
             bind(f"/old{step['source']}", place)
     mount("proc", "/new/proc", "proc", NOSUID | NODEV | NOEXEC)
-    make_devices()
+    make_devices(plan["devices"])
     mount("tmpfs", "/new/tmp", "tmpfs", NOSUID | NODEV, "mode=1777")
     writable = ["/new/tmp", "/new/dev/shm"]
     for source, target, read_only in plan["mounts"]:
@@ -101,9 +101,11 @@ def bind(source: str, place: str) -> None:
     mount(source, place, flags=BIND | REC)
 
 
-def make_devices() -> None:
-    """A /dev with the few harmless devices."""
+def make_devices(more: list[str]) -> None:
+    """A /dev with the few harmless devices, and more by their paths."""
     mount("tmpfs", "/new/dev", "tmpfs", NOSUID, "mode=755")
+    for path in more:
+        bind(f"/old{path}", f"/new{path}")
     for name in DEVICES:
         if os.path.exists(f"/old/dev/{name}"):
             bind(f"/old/dev/{name}", f"/new/dev/{name}")

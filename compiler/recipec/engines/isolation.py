@@ -46,6 +46,8 @@ class Plan:
     folder: str
     uid: int
     gid: int
+    devices: tuple[str, ...] = ()
+    """Device files of the host that are shown beside the harmless ones; with them, all of /sys."""
 
 
 class Running(Protocol):
@@ -117,6 +119,8 @@ def _hardware() -> tuple[str, ...]:
 
 
 def _hardware_mounts(plan: Plan) -> tuple[Mount, ...]:
+    if plan.devices:
+        return (Mount(host=Path("/sys"), container="/sys", read_only=True),)
     made = {step.path for step in plan.steps}
     return tuple(
         Mount(host=Path(path), container=path, read_only=True)
@@ -143,6 +147,8 @@ def bwrap_arguments(plan: Plan) -> list[str]:
         else:
             arguments += ["--ro-bind", step.source, step.path]
     arguments += ["--proc", "/proc", "--dev", "/dev"]
+    for device in plan.devices:
+        arguments += ["--dev-bind", device, device]
     for place in ("/tmp", "/dev/shm"):
         arguments += ["--perms", "1777", "--tmpfs", place]
     for mount in (*_hardware_mounts(plan), *plan.mounts):
@@ -290,5 +296,6 @@ def _plain(plan: Plan) -> bytes:
             "command": plan.command,
             "environment": dict(plan.environment),
             "folder": plan.folder,
+            "devices": plan.devices,
         }
     ).encode()

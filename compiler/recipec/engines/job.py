@@ -25,8 +25,9 @@ class Job:
     """One run of an image.
 
     `command` follows the image's entrypoint. `environment` is added to the image's own; no other
-    variable of the host reaches the process. `host_root` is a folder with recipe/, model/ and
-    data/ for the host engine, which has no image to take them from; the others ignore it.
+    variable of the host reaches the process. `gpus` is how many NVIDIA GPUs it gets. `host_root` is
+    a folder with recipe/, model/ and data/ for the host engine, which has no image to take them
+    from; the others ignore it.
     """
 
     image: Image
@@ -34,6 +35,7 @@ class Job:
     command: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     mounts: tuple[Mount, ...]
+    gpus: int = 0
     host_root: Path | None = None
 
     @property

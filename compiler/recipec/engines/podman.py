@@ -16,6 +16,7 @@ import sys
 from contextlib import suppress
 from typing import BinaryIO, cast
 
+from recipec.engines import gpus
 from recipec.engines.containers import (
     OWNER,
     SHARED_MEMORY,
@@ -68,6 +69,11 @@ class PodmanEngine:
                     "`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER`"
                 )
         return None
+
+    def check_gpus(self, count: int) -> str | None:
+        """None if the machine has them and CDI specifications tell podman how to hand them on."""
+        found = gpus.look()
+        return found.lacks(count) or found.lacks_cdi(gpus.chosen(count))
 
     def run(self, job: Job) -> int:
         """Run the job; see `Engine.run`."""
@@ -131,6 +137,8 @@ class PodmanEngine:
         ]
         if not user.lent:
             options += ["--userns", "keep-id"]
+        for name in gpus.chosen(job.gpus):
+            options += ["--device", f"{gpus.KIND}={name}"]
         for key, value in environment.items():
             options += ["--env", f"{key}={value}"]
         for mount in job.mounts:

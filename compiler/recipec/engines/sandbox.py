@@ -8,13 +8,15 @@ installed and works, else by util-linux `unshare`. It needs no root rights and n
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
+from recipec.engines import gpus
 from recipec.engines.engine import full_environment, read_config
 from recipec.engines.isolation import Method, Plan, Running, places, probe, start
 from recipec.engines.job import Job
 from recipec.engines.ownership import lent
 from recipec.engines.stopping import GRACE, Stopping
-from recipec.engines.union import union
+from recipec.engines.union import Step, union
 from recipec.engines.unpack import unpack_layers
 from recipec.errors import EnvironmentLacks
 from recipec.progress import Progress
@@ -60,6 +62,11 @@ class SandboxEngine:
             reasons.append(reason)
         return f"{'; '.join(reasons)}: {HINT}"
 
+    def check_gpus(self, count: int) -> str | None:
+        """None if the machine has them and the driver's libraries are where the linker looks."""
+        found = gpus.look()
+        return found.lacks(count) or found.lacks_libraries()
+
     def run(self, job: Job) -> int:
         """Run the job; see `Engine.run`."""
         reason = self.check()
@@ -74,8 +81,10 @@ class SandboxEngine:
         """The job as an isolated process; unpacks what is not unpacked yet."""
         config = read_config(job.image, self._store)
         trees = unpack_layers(job.image.layers, self._store, progress=self._progress)
-        return Plan(
-            steps=union(trees, places=places(job.mounts)),
+        found = gpus.look() if job.gpus else None
+        folders = (gpus.LIBRARY_FOLDER,) if found else ()
+        plain = Plan(
+            steps=union(trees, places=(*places(job.mounts), *folders)),
             mounts=job.mounts,
             command=(*config.entrypoint, *job.command),
             environment=tuple(full_environment(config, job, self.name).items()),
@@ -83,6 +92,7 @@ class SandboxEngine:
             uid=config.uid,
             gid=config.gid,
         )
+        return with_gpus(plain, found, job.gpus) if found else plain
 
     @staticmethod
     def _wait(running: Running) -> int:
@@ -91,3 +101,27 @@ class SandboxEngine:
         except BaseException:
             running.kill()
             raise
+
+
+def with_gpus(plan: Plan, found: gpus.Gpus, count: int) -> Plan:
+    """The plan with the device files, the driver's libraries and /sys shown to the process.
+
+    The libraries lie in a folder of their own, which the plan must make; LD_LIBRARY_PATH names it.
+    The image's own folders stay as they are. CUDA is told which GPUs it may take.
+    """
+    folder = gpus.LIBRARY_FOLDER
+    shown = tuple(
+        Step(kind="bind", path=f"{folder}/{name}", source=file) for name, file in found.libraries
+    )
+    before = dict(plan.environment).get("LD_LIBRARY_PATH", "")
+    paths = [path for path in before.split(":") if path and path != folder]
+    added = {
+        "LD_LIBRARY_PATH": ":".join([folder, *paths]),
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus.chosen(count)),
+    }
+    return replace(
+        plan,
+        steps=(*plan.steps, *shown),
+        devices=found.devices,
+        environment=tuple({**dict(plan.environment), **added}.items()),
+    )

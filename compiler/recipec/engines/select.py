@@ -28,8 +28,8 @@ def all_engines(store: Store, *, progress: Progress | None = None) -> tuple[Engi
     )
 
 
-def pick(name: str, store: Store, *, progress: Progress | None = None) -> Engine:
-    """The engine of that name, or for `auto` the first that can run here.
+def pick(name: str, store: Store, *, gpus: int = 0, progress: Progress | None = None) -> Engine:
+    """The engine of that name, or for `auto` the first that can run here, with `gpus` GPUs.
 
     Raises EnvironmentLacks, saying what each lacks, or UsageError for a name that is no engine's.
     """
@@ -40,6 +40,8 @@ def pick(name: str, store: Store, *, progress: Progress | None = None) -> Engine
     reasons = []
     for candidate in AUTOMATIC if name == "auto" else (name,):
         reason = engines[candidate].check()
+        if reason is None and gpus:
+            reason = engines[candidate].check_gpus(gpus)
         if reason is None:
             return engines[candidate]
         reasons.append(f"{candidate}: {reason}")

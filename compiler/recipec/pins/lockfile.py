@@ -14,9 +14,7 @@ import msgspec
 from recipec.store import DIGEST
 
 LOCK_VERSION = 1
-_ONLY_IF_THERE = {
-    *("accelerator", "label_counts", "layers", "normal_form", "packages", "sources"),
-}
+_OPTIONAL = ("accelerator", "label_counts", "layers", "normal_form", "packages", "sources")
 """Keys that a lock holds only where they say something."""
 
 
@@ -169,7 +167,7 @@ def to_json(lock: Lock) -> bytes:
     """The lock's text: keys in the order of the types, two spaces, a newline at the end."""
     plain = msgspec.to_builtins(lock)
     for part in (plain, plain["platform"], plain["image"] or {}, *plain["data"]):
-        for key in _ONLY_IF_THERE & part.keys():
+        for key in {*_OPTIONAL} & part.keys():
             if not part[key]:
                 del part[key]
     return (json.dumps(plain, indent=2, ensure_ascii=False) + "\n").encode("utf-8")

@@ -12,12 +12,20 @@ LOCAL_CLASS = "cpu-x86-64"
 """CPUs as they are: the run adds the vendor and the instruction set it found."""
 
 
-def hardware_class_of(reproducibility: str) -> str:
-    """The hardware class whose machines give equal bytes, as far as it is known beforehand."""
+def hardware_class_of(reproducibility: str, accelerator: str = "cpu", capability: str = "") -> str:
+    """The hardware class whose machines give equal bytes, as far as it is known beforehand.
+
+    Of a GPU: its name and compute capability. CUDA's and torch's builds are the image's, and how
+    many multiprocessors it has is in the receipt.
+    """
+    if accelerator != "cpu":
+        return f"{accelerator}-sm{capability.replace('.', '')}" if capability else accelerator
     return PORTABLE_CLASS if reproducibility == "portable" else LOCAL_CLASS
 
 
-def environment_of(reproducibility: str, threads: int) -> tuple[tuple[str, str], ...]:
+def environment_of(
+    reproducibility: str, threads: int, device: str = "cpu"
+) -> tuple[tuple[str, str], ...]:
     """The variables of a run, sorted by name."""
     variables = {
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -26,8 +34,9 @@ def environment_of(reproducibility: str, threads: int) -> tuple[tuple[str, str],
         "OMP_NUM_THREADS": str(threads),
         "PYTHONHASHSEED": "0",
     }
-    if reproducibility == "portable":
-        # One code path on every x86-64-v3 CPU, in each of the three libraries that choose one.
+    if reproducibility == "portable" or (device == "cuda" and reproducibility == "bitwise"):
+        # One code path on every x86-64-v3 CPU, in each of the three libraries that choose one. With
+        # a GPU the CPU only draws new weights, so this costs nothing, and the CPU does not count.
         variables |= {
             "ATEN_CPU_CAPABILITY": "avx2",
             "MKL_CBWR": "COMPATIBLE",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from recipec.catalog import support
 from recipec.plan.determinism import environment_of, hardware_class_of
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import EvaluationSettings, HardwareSettings, TrainingSettings
-from recipec.recipe.promise import promise_of
+from recipec.recipe.promise import on_cpus, promise_of
 from recipec.recipe.schema import Recipe
 
+_ON_CPUS = "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast"
+_ON_GPUS = "the same bytes on every GPU of one model; `seeded` is faster"
 _ANSWER = "a quarter of max_length, 128 at most: enough to read how the model answers"
 
 
@@ -60,16 +64,36 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
         "reproducibility",
         recipe.reproducibility,
         promise_of(recipe),
-        "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast",
+        _ON_CPUS if on_cpus(recipe) else _ON_GPUS,
     )
+    device, accelerator, capability = _device(recipe, ledger)
     return HardwareSettings(
         reproducibility=mode,
+        device=device,
+        accelerator=accelerator,
+        capability=capability,
         threads=ledger.keep(
             "hardware", recipe.hardware, "threads", "it changes the bytes, so it is pinned"
         ),
         world_size=1,
         hardware_class=ledger.note(
-            "hardware.class", hardware_class_of(mode), "the same class gives the same bytes"
+            "hardware.class",
+            hardware_class_of(mode, accelerator, capability),
+            "the same class gives the same bytes",
         ),
-        environment=environment_of(mode, threads),
+        environment=environment_of(mode, threads, device),
     )
+
+
+def _device(recipe: Recipe, ledger: Ledger) -> tuple[Literal["cpu", "cuda"], str, str]:
+    """torch's word for the device, the catalogue's, and a GPU's compute capability."""
+    if on_cpus(recipe):
+        return "cpu", "cpu", ""
+    from recipec.catalog.hardware import find_accelerator
+
+    gpu = find_accelerator(recipe.hardware.accelerator)
+    assert gpu is not None, "the rules have seen to it"
+    major, minor = gpu.compute_capability or (0, 0)
+    said = f"{gpu.title}, compute capability {major}.{minor}"
+    ledger.note("hardware.accelerator", gpu.name, said, origin="recipe")
+    return "cuda", gpu.name, f"{major}.{minor}"

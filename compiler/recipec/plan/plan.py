@@ -185,6 +185,12 @@ class HardwareSettings:
     hardware_class: str
     environment: tuple[tuple[str, str], ...]
     """Sorted variables that must be set before torch is imported."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """torch's word for what the model and its batches lie on."""
+    accelerator: str = "cpu"
+    """By its name in the catalogue, such as `nvidia-h100-80gb`."""
+    capability: str = ""
+    """Compute capability of the GPU, such as `9.0`; empty for CPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)

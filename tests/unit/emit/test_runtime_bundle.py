@@ -6,16 +6,40 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recipec.emit.runtime import runtime_bundle
+import pytest
+
+from recipec.emit.runtime import FOR_GPUS, runtime_bundle
 
 PROJECT = Path(__file__).parents[3]
 
 
-def test_every_module_is_there() -> None:
+@pytest.mark.parametrize(("device", "left_out"), [("cpu", FOR_GPUS), ("cuda", ())])
+def test_every_module_that_the_device_needs_is_there(
+    device: str, left_out: tuple[str, ...]
+) -> None:
     folder = PROJECT / "runtime" / "recipec_runtime"
-    wanted = {f"recipec_runtime/{path.name}": path.read_bytes() for path in folder.glob("*.py")}
-    assert dict(runtime_bundle()) == wanted
+    every = {f"recipec_runtime/{path.name}": path.read_bytes() for path in folder.glob("*.py")}
+    wanted = {name: every[name] for name in every if Path(name).name not in left_out}
+    assert dict(runtime_bundle(device)) == wanted
     assert "recipec_runtime/__main__.py" in wanted
+    assert len(wanted) == len(every) - len(left_out)
+
+
+def test_without_the_modules_for_gpus_the_others_can_be_imported(tmp_path: Path) -> None:
+    for name, data in runtime_bundle():
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(data)
+    names = sorted(path.stem for path in (tmp_path / "recipec_runtime").glob("[!_]*.py"))
+    program = "".join(f"import recipec_runtime.{name}\n" for name in names)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nothing_is_imported_for_it() -> None:
