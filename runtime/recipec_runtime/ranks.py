@@ -245,9 +245,9 @@ def _number(
 def _checked(ranks: Ranks) -> Ranks:
     """Raise EnvironmentLacks unless each number is below what it is counted of."""
     for name, number, of in (
+        ("machine", ranks.node_rank, ranks.nodes),
         ("process", ranks.rank, ranks.world_size),
         ("local process", ranks.local_rank, ranks.world_size),
-        ("machine", ranks.node_rank, ranks.nodes),
     ):
         if number >= of:
             raise EnvironmentLacks(

@@ -229,9 +229,13 @@ BAD: dict[str, tuple[Mapping[str, str], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_makes_no_sense_is_refused(name: str) -> None:
     environ, message = BAD[name]
-    with pytest.raises(EnvironmentLacks) as found:
+
+    def understand() -> Ranks:
         platform = platforms.recognise(environ, NOWHERE)
-        ranks.read(environ, world_size=1, platform=platform.name, root=NOWHERE)
+        return ranks.read(environ, world_size=1, platform=platform.name, root=NOWHERE)
+
+    with pytest.raises(EnvironmentLacks) as found:
+        understand()
     assert found.value.message == message
     assert found.value.exit_code == 3
     assert found.value.hint
@@ -293,10 +297,8 @@ def test_folders_of_vertex(tmp_path: Path) -> None:
     }
     with pytest.raises(EnvironmentLacks) as found:
         place(tmp_path, **base)
-    assert (
-        found.value.message
-        == ("gs://bucket/run/checkpoints/ is a bucket, and it is not mounted at /gcs/bucket")
-        or "run/model" in found.value.message
+    assert found.value.message == (
+        "gs://bucket/run/checkpoints/ is a bucket, and it is not mounted at /gcs/bucket"
     )
     mounted = tmp_path / "gcs/bucket"
     mounted.mkdir(parents=True)
