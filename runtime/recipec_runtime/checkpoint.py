@@ -2,7 +2,8 @@
 
 In: model, optimizer, step and what the history holds so far. Out: one file, replaced in one step,
 so that there is always the last complete one; beside it the best weights, if they are kept. All of
-it belongs to one run: another recipe ignores it.
+it belongs to one run: another recipe ignores it. The folder is the run's own, on whatever disk the
+platform gives back to a run that it starts again.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ class Stateful(Protocol):
         """Go on from a state."""
 
 
-def path_of(output: Path) -> Path:
-    """Where the checkpoint lies under the output folder."""
-    return output / "checkpoint" / "state.pt"
+def path_of(folder: Path) -> Path:
+    """Where the checkpoint lies in its folder."""
+    return folder / "state.pt"
 
 
-def best_path(output: Path, step: int) -> Path:
+def best_path(folder: Path, step: int) -> Path:
     """Where the weights of the evaluation before step `step` lie while they are the best."""
-    return output / "checkpoint" / f"best-{step}.pt"
+    return folder / f"best-{step}.pt"
 
 
 def save(
-    output: Path,
+    folder: Path,
     *,
     fingerprint: str,
     model: Any,
@@ -62,33 +63,33 @@ def save(
         "more": {name: one.state_dict() for name, one in more.items()},
         "random": torch.get_rng_state(),
     }
-    _write(path_of(output), state)
+    _write(path_of(folder), state)
 
 
-def save_best(output: Path, *, fingerprint: str, model: Any, step: int) -> None:
+def save_best(folder: Path, *, fingerprint: str, model: Any, step: int) -> None:
     """Keep the trained weights as they are now: the best so far, measured before step `step`."""
     state = {"format": FORMAT, "fingerprint": fingerprint, "weights": _trained(model)}
-    _write(best_path(output, step), state)
+    _write(best_path(folder, step), state)
 
 
-def prune_best(output: Path, step: int | None) -> None:
+def prune_best(folder: Path, step: int | None) -> None:
     """Remove best weights but those of `step`, once a checkpoint says that they are the best."""
-    for path in sorted((output / "checkpoint").glob("best-*.pt")):
-        if step is None or path != best_path(output, step):
+    for path in sorted(folder.glob("best-*.pt")):
+        if step is None or path != best_path(folder, step):
             path.unlink()
 
 
-def load(output: Path, *, fingerprint: str) -> dict[str, Any] | None:
+def load(folder: Path, *, fingerprint: str) -> dict[str, Any] | None:
     """The checkpoint of this very run, or None with a notice about what was found instead."""
-    return _read(path_of(output), "the checkpoint", fingerprint)
+    return _read(path_of(folder), "the checkpoint", fingerprint)
 
 
-def load_best(output: Path, step: int, *, fingerprint: str) -> dict[str, Any] | None:
+def load_best(folder: Path, step: int, *, fingerprint: str) -> dict[str, Any] | None:
     """The best weights by name, or None with a notice if this very run's are not there."""
-    if not best_path(output, step).is_file():
+    if not best_path(folder, step).is_file():
         _notice("the checkpoint's best weights are gone")
         return None
-    state = _read(best_path(output, step), "the file of the best weights", fingerprint)
+    state = _read(best_path(folder, step), "the file of the best weights", fingerprint)
     return None if state is None else state["weights"]
 
 
@@ -115,13 +116,12 @@ def put_weights(model: Any, weights: Mapping[str, Any]) -> None:
                 parameter.copy_(weights[name])
 
 
-def remove(output: Path) -> None:
+def remove(folder: Path) -> None:
     """Remove the checkpoint and its folder."""
-    target = path_of(output)
-    if target.parent.is_dir():
-        for name in sorted(target.parent.iterdir()):
+    if folder.is_dir():
+        for name in sorted(folder.iterdir()):
             name.unlink()
-        target.parent.rmdir()
+        folder.rmdir()
 
 
 def _trained(model: Any) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _write(target: Path, state: Mapping[str, Any]) -> None:
     import torch
 
     with files.disk(target):
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
     files.write_with(target, lambda stream: torch.save(state, stream))
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,7 +34,8 @@ def write_with(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         with part.open("wb") as stream:
             fill(stream)
             stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
+            with suppress(OSError):  # a mounted bucket has no modes
+                os.fchmod(stream.fileno(), 0o644)
             os.fsync(stream.fileno())
         part.replace(path)
         sync_folder(path.parent)

@@ -1,8 +1,8 @@
 """Starts a stage: checks inputs, pins the environment, runs the script, turns errors into words.
 
-In: the stage's name and the environment (RECIPEC_ROOT, RECIPEC_OUTPUT, RECIPEC_TRAINED,
-RECIPEC_ADAPTED, RECIPEC_RUN_ID, RECIPEC_ENGINE). Out: an exit code. torch is imported only after
-the environment is pinned and every input has the right hash.
+In: the stage's name, the environment (docs/platforms.md has its variables) and what the platform
+has put into the file system. Out: an exit code, and files where the platform collects them. torch
+is imported only after the environment is pinned and every input has the right hash.
 """
 
 from __future__ import annotations
@@ -13,29 +13,55 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipec_runtime import contract, gguf, inputs, outputs, pin, ranks, stop
-from recipec_runtime.errors import EnvironmentLacks, RunError, Stopped, TrainingFailed
+from recipec_runtime import (
+    collect,
+    contract,
+    gguf,
+    inputs,
+    outputs,
+    pin,
+    platforms,
+    ranks,
+    sagemaker,
+    stop,
+)
+from recipec_runtime.contract import RunFile
+from recipec_runtime.errors import (
+    EnvironmentLacks,
+    GateFailed,
+    RunError,
+    Stopped,
+    TrainingFailed,
+)
+from recipec_runtime.platforms import Place
 from recipec_runtime.run import Run
 
 STAGES = ("train", "evaluate")
 GPUS = "recipec_runtime.cuda"
 """The module that only images for GPUs have."""
 DEBUG = "RECIPEC_TRACEBACK"
+MACHINE = Path("/")
+"""The file system's root, below which a platform puts its files."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one stage; its exit code. Errors are one message and a hint on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if len(words) != 1 or words[0] not in STAGES:
-        print(f"usage: python -m recipec_runtime {'|'.join(STAGES)}", file=sys.stderr)
+        print(
+            f"usage: python -m recipec_runtime {'|'.join(STAGES)}\n"
+            "  hint: the recipe's settings are in the image; arguments do not change them",
+            file=sys.stderr,
+        )
         return 2
     try:
         run_stage(words[0])
@@ -44,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         wrong = explain(error)
         print(f"\n{wrong.render()}" if sys.stderr.isatty() else wrong.render(), file=sys.stderr)
-        return wrong.exit_code
+        return _leave(error, wrong)
     return 0
 
 
@@ -56,21 +82,28 @@ def run_stage(stage: str) -> None:
     data = _contract_bytes(root)
     spec = contract.parse(data)
     pin.check_cpu(spec)
-    pin.pin_environment(spec, ["-m", "recipec_runtime", stage])
+    with stop.held():
+        pin.pin_environment(spec, ["-m", "recipec_runtime", stage])
     gpus = _gpus() if spec.accelerator is not None else None
     device = gpus.find(spec) if gpus is not None else None
-    place = ranks.read(os.environ, world_size=spec.world_size)
+    place, run_id = _platform(spec)
+    found = ranks.read(
+        os.environ, world_size=spec.world_size, platform=place.platform.name, root=MACHINE
+    )
+    ranks.refuse_many(found)
     inputs.verify(root, spec.inputs)
     run = Run(
         stage=stage,
         spec=spec,
         root=root,
-        output=Path(os.environ.get("RECIPEC_OUTPUT", "/out")).absolute(),
-        trained=Path(os.environ.get("RECIPEC_TRAINED", "/trained")).absolute(),
-        run_id=os.environ.get("RECIPEC_RUN_ID") or None,
+        output=place.output,
+        saved=place.checkpoints,
+        tensorboard=place.tensorboard,
+        trained=Path(os.environ.get("RECIPEC_TRAINED", platforms.TRAINED)).absolute(),
+        run_id=run_id,
         engine=os.environ.get("RECIPEC_ENGINE") or None,
-        ranks=place,
-        fingerprint=_fingerprint(data),
+        ranks=found,
+        fingerprint=_fingerprint(data, run_id),
         started=started,
         device=device,
     )
@@ -78,9 +111,8 @@ def run_stage(stage: str) -> None:
         outputs.verify_trained(run.trained)
     adapted = None
     if spec.adapted is not None:
-        folder = Path(os.environ.get("RECIPEC_ADAPTED", "/adapted")).absolute()
-        adapted = outputs.verify_adapted(folder, spec.adapted)
-    with _lock(run.output):
+        adapted = outputs.verify_adapted(_adapted(place), spec.adapted)
+    with _lock(run.output), _collected(run.output, place.collect):
         outputs.prepare(run.output)
         pin.pin_torch(spec)
         if gpus is not None:
@@ -88,6 +120,58 @@ def run_stage(stage: str) -> None:
         _quiet()
         with gguf.usable(root / "model", run.output) as base:
             _load(root / spec.scripts[stage]).main(replace(run, base=adapted or base))
+
+
+def _platform(spec: RunFile) -> tuple[Place, str | None]:
+    """Where this platform wants things, and the run id; nothing it passes may change the run."""
+    platform = platforms.recognise(os.environ, MACHINE)
+    place = platforms.place(platform, os.environ, name=spec.name, root=MACHINE)
+    run_id = os.environ.get("RECIPEC_RUN_ID") or None
+    if platform.name == "sagemaker":
+        run_id = sagemaker.check_hyperparameters(MACHINE, spec, run_id)
+        sagemaker.check_channels(MACHINE, spec)
+    for folder in (place.checkpoints, place.collect, place.tensorboard):
+        if folder is not None:
+            collect.check(folder, platform.denied)
+    if platform.name != "docker":
+        collect.check(place.output, platform.denied)
+        where = f"outputs in {place.collect or place.output}"
+        kept = f"checkpoint in {place.checkpoints or place.output / 'checkpoint'}"
+        print(f"{platform.title}: {where}, {kept}", file=sys.stderr, flush=True)
+    return place, run_id
+
+
+def _adapted(place: Place) -> Path:
+    """Where the model that has read the recipe's corpus lies."""
+    given = os.environ.get("RECIPEC_ADAPTED")
+    channel = sagemaker.adapted(MACHINE) if place.platform.name == "sagemaker" else None
+    return Path(given or channel or platforms.ADAPTED).absolute()
+
+
+@contextlib.contextmanager
+def _collected(output: Path, target: Path | None) -> Iterator[None]:
+    """Copy what a finished run has left to `target`; a gate that does not hold ends one, too."""
+    try:
+        yield
+    except GateFailed:
+        if target is not None:
+            collect.collect(output, target)
+        raise
+    if target is not None:
+        collect.collect(output, target)
+
+
+def _leave(error: BaseException, wrong: RunError) -> int:
+    """The exit code; a failure's message is left where the platform looks for it."""
+    try:
+        platform = platforms.recognise(os.environ, MACHINE)
+    except RunError:
+        return wrong.exit_code
+    if isinstance(error, Stopped):
+        return platform.stop_code if error.number == signal.SIGTERM else wrong.exit_code
+    if platform.failure:
+        sagemaker.write_failure(MACHINE, wrong.render())
+    return wrong.exit_code
 
 
 def explain(error: BaseException) -> RunError:
@@ -136,10 +220,10 @@ def _contract_bytes(root: Path) -> bytes:
         ) from error
 
 
-def _fingerprint(run_json: bytes) -> str:
+def _fingerprint(run_json: bytes, run_id: str | None) -> str:
     """What a checkpoint belongs to: every input, the run id, the libraries and this runtime."""
     digest = hashlib.sha256(run_json)
-    digest.update(os.environ.get("RECIPEC_RUN_ID", "").encode())
+    digest.update((run_id or "").encode())
     for package in outputs.PACKAGES:
         digest.update(f"\n{package} {outputs.version_of(package)}".encode())
     for module in sorted(Path(__file__).parent.glob("*.py")):

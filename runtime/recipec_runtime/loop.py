@@ -63,17 +63,19 @@ class Loop:
         self._progress = Progress(steps, self._start)
         if self._start:
             self._progress.note(f"resumed at step {self._start}")
-        self._trackers = Trackers(trackers, run.output, run.spec.name, self._progress.note)
+        self._trackers = Trackers(
+            trackers, run.output, run.spec.name, self._progress.note, tensorboard=run.tensorboard
+        )
         for row in self._history.rows:
             self._trackers.log(row)
 
     def _resume(self) -> int:
         """The step to go on with. `done` counts the steps that are behind the weights."""
         run = self._run
-        state = checkpoint.load(run.output, fingerprint=run.fingerprint)
+        state = checkpoint.load(run.checkpoints, fingerprint=run.fingerprint)
         best = state["more"].get("watch", {}).get("best_step") if state else None
         if best is not None and self._keeps_best:
-            weights = checkpoint.load_best(run.output, best, fingerprint=run.fingerprint)
+            weights = checkpoint.load_best(run.checkpoints, best, fingerprint=run.fingerprint)
             state = state if weights is not None else None
         if state is None:
             self._history.start()
@@ -98,14 +100,21 @@ class Loop:
         for step in range(self._start, self._total):
             if step % self._checkpoint_every == 0 or stop.asked():
                 self.checkpoint(step)
-            stop.raise_if_asked()
+            stop.defer()
             self._progress.resume()
             yield step
 
     def checkpoint(self, step: int) -> None:
-        """Save a checkpoint from which a run goes on with `step`."""
-        if step == self._saved or step == 0:
-            return
+        """Save a checkpoint from which a run goes on with `step`.
+
+        Raises Stopped if a signal asked for it. Until the next step or `record` nothing would be
+        lost, so that a signal does not wait: measuring may take longer than a platform does.
+        """
+        if step not in (self._saved, 0):
+            self._save(step)
+        stop.release()
+
+    def _save(self, step: int) -> None:
         state = {
             "step": step,
             "window": list(self._window),
@@ -113,7 +122,7 @@ class Loop:
             "history": self._history.text,
         }
         checkpoint.save(
-            self._run.output,
+            self._run.checkpoints,
             fingerprint=self._run.fingerprint,
             model=self._model,
             optimizer=self._optimizer,
@@ -121,7 +130,7 @@ class Loop:
             more=self._more,
         )
         if self._watch is not None and self._keeps_best:
-            checkpoint.prune_best(self._run.output, self._watch.best_step)
+            checkpoint.prune_best(self._run.checkpoints, self._watch.best_step)
         self._saved = step
 
     def log(
@@ -171,6 +180,7 @@ class Loop:
         Whether training should end, because the watched metric has stopped getting better. Raises
         TrainingFailed if a metric is not finite.
         """
+        stop.defer()
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise TrainingFailed(
@@ -195,7 +205,8 @@ class Loop:
             return False
         step = self._watch.best_step
         assert step is not None
-        weights = checkpoint.load_best(self._run.output, step, fingerprint=self._run.fingerprint)
+        run = self._run
+        weights = checkpoint.load_best(run.checkpoints, step, fingerprint=run.fingerprint)
         if weights is None:
             raise TrainingFailed(
                 f"the best weights, those of step {step}, are gone from the checkpoint's folder",
@@ -225,7 +236,7 @@ class Loop:
                 "resumed_at_step": self._start,
             },
         )
-        checkpoint.remove(run.output)
+        checkpoint.remove(run.checkpoints)
 
     def _metrics(self) -> dict[str, Any]:
         rows = self._history.rows
@@ -249,8 +260,9 @@ class Loop:
 
     def _see(self, watch: Watch, step: int, numbers: Mapping[str, float]) -> bool:
         if watch.see(step, numbers) and watch.keep_best:
+            run = self._run
             checkpoint.save_best(
-                self._run.output, fingerprint=self._run.fingerprint, model=self._model, step=step
+                run.checkpoints, fingerprint=run.fingerprint, model=self._model, step=step
             )
         if watch.over:
             self._progress.note(

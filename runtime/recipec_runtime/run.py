@@ -46,8 +46,17 @@ class Run:
     started: float
     device: Device | None = None
     """None for CPUs."""
+    saved: Path | None = None
+    """Where checkpoints lie if not beside the outputs: where the platform keeps them."""
+    tensorboard: Path | None = None
+    """Where the platform looks for TensorBoard's files, if anywhere."""
     base: Path | None = None
     """Where the model to tune lies if not in `root`: a GGUF file is unpacked before the script."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of this run's checkpoint."""
+        return self.saved or self.output / "checkpoint"
 
     @property
     def model(self) -> str:

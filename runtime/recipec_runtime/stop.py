@@ -1,7 +1,8 @@
 """SIGINT and SIGTERM: stop at the next safe point, with a checkpoint.
 
-In: signals. Out: `Stopped`, raised where the loop says it is safe, or at once while nothing is
-under way yet. A second signal does not wait.
+In: signals. Out: `Stopped`, raised where the loop says it is safe, or at once while there is
+nothing to lose. A second signal does not wait. A signal that comes while this process replaces
+itself by another is kept for that one: a container's first process would not get it otherwise.
 """
 
 from __future__ import annotations
@@ -9,22 +10,41 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 from recipec_runtime.errors import Stopped
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _state: dict[str, int] = {"deferred": 0, "signal": 0}
 
 
 def install() -> None:
     """Take over SIGINT and SIGTERM; until `defer`, they stop the run at once."""
-    signal.signal(signal.SIGINT, _on_signal)
-    signal.signal(signal.SIGTERM, _on_signal)
+    for number in SIGNALS:
+        signal.signal(number, _on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Signals wait: for the end of this, or for the program that replaces this one to install."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def defer() -> None:
-    """From now on the first signal waits for `raise_if_asked`."""
+    """From now on the first signal waits for `raise_if_asked` or `release`."""
     _state["deferred"] = 1
+
+
+def release() -> None:
+    """From now on a signal stops the run at once; one that has come already, right here."""
+    _state["deferred"] = 0
+    raise_if_asked()
 
 
 def asked() -> bool:

@@ -114,13 +114,23 @@ class Trackers:
     """All trackers of a run; those that fail drop out."""
 
     def __init__(
-        self, names: Sequence[str], output: Path, run: str, note: Callable[[str], None]
+        self,
+        names: Sequence[str],
+        output: Path,
+        run: str,
+        note: Callable[[str], None],
+        *,
+        tensorboard: Path | None = None,
     ) -> None:
-        """`run` names the run, `note` says what failed."""
+        """`run` names the run, `note` says what failed.
+
+        `tensorboard` is its folder if not the one below `output`.
+        """
         self._note = note
         self._open: dict[str, Tracker] = {}
         for name in names:
-            folder = output / FOLDER / name
+            elsewhere = tensorboard if name == "tensorboard" else None
+            folder = elsewhere or output / FOLDER / name
             with self._guarded(name):
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)

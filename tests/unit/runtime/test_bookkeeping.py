@@ -116,7 +116,9 @@ def test_ranks() -> None:
     assert found == ranks.Ranks(world_size=2, rank=1, local_rank=1)
     with pytest.raises(EnvironmentLacks, match="compiled for 2"):
         ranks.read({}, world_size=2)
-    with pytest.raises(EnvironmentLacks, match="must be whole numbers"):
+    with pytest.raises(
+        EnvironmentLacks, match="WORLD_SIZE is 'two', and must be a whole number from 1 on"
+    ):
         ranks.read({"WORLD_SIZE": "two"}, world_size=2)
 
 
