@@ -7,7 +7,7 @@ schema 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from recipec.image.format import CREATED
@@ -24,14 +24,38 @@ from recipec.image.image import (
     Descriptor,
     Layer,
 )
+from recipec.image.wheel import Target
 from recipec.pins.lockfile import Lock
 from recipec.store import canonical
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ALWAYS = {
+    "PATH": _PATH,
+    "LANG": "C.UTF-8",
+    "HOME": "/tmp",
+    "PYTHONPATH": f"{ROOT}/runtime",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
-def config(lock: Lock, layers: Sequence[Layer], environment: Sequence[tuple[str, str]]) -> bytes:
-    """The image's config, which OCI and Docker read alike."""
+def config(
+    lock: Lock,
+    layers: Sequence[Layer],
+    environment: Sequence[tuple[str, str]],
+    inherited: Mapping[str, str],
+) -> bytes:
+    """The image's config, which OCI and Docker read alike.
+
+    `inherited` are the variables of the image that ours begins with, none of Debian packages. Of
+    its other settings none is taken over: they are about another program than ours.
+    """
+    target = Target(
+        python=lock.platform.python, elsewhere=lock.base.interpreter if lock.base else ""
+    )
+    variables = _environment(environment, _beside(target, inherited) if lock.base else {})
     return canonical(
         {
             "architecture": lock.platform.architecture,
@@ -40,13 +64,9 @@ def config(lock: Lock, layers: Sequence[Layer], environment: Sequence[tuple[str,
             "config": {
                 "User": USER,
                 "WorkingDir": OUTPUT,
-                "Entrypoint": [
-                    f"/usr/bin/python{lock.platform.python}",
-                    "-m",
-                    "recipec_runtime",
-                ],
+                "Entrypoint": [target.interpreter, "-m", "recipec_runtime"],
                 "Cmd": ["train"],
-                "Env": [f"{name}={value}" for name, value in _environment(environment).items()],
+                "Env": [f"{name}={value}" for name, value in variables.items()],
                 "Labels": _labels(lock),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
@@ -58,18 +78,24 @@ def config(lock: Lock, layers: Sequence[Layer], environment: Sequence[tuple[str,
     )
 
 
-def _environment(given: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """What the image always sets, then what the recipe's plan sets."""
+def _environment(given: Sequence[tuple[str, str]], beside: Mapping[str, str]) -> dict[str, str]:
+    """What the image always sets, then what a base asks for, then what the recipe's plan sets."""
+    return {**_ALWAYS, **beside, **dict(given)}
+
+
+def _beside(target: Target, inherited: Mapping[str, str]) -> dict[str, str]:
+    """A base's variables as ours begins with them: our programs and modules come first.
+
+    What a run relies on, such as HOME, is ours whatever the base says. The accounts of the base do
+    not know our user, so a name of it is given.
+    """
+    path = f"/{target.scripts}:{inherited.get('PATH') or _PATH}"
+    modules = [f"{ROOT}/runtime", f"/{target.site}", inherited.get("PYTHONPATH", "")]
     return {
-        "PATH": _PATH,
-        "LANG": "C.UTF-8",
-        "HOME": "/tmp",
-        "PYTHONPATH": f"{ROOT}/runtime",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        **dict(given),
+        **{name: value for name, value in inherited.items() if name not in _ALWAYS},
+        "LOGNAME": "recipec",
+        "PATH": path,
+        "PYTHONPATH": ":".join(module for module in modules if module),
     }
 
 
@@ -78,8 +104,16 @@ def _labels(lock: Lock) -> dict[str, str]:
     return {
         "org.opencontainers.image.title": name,
         "org.opencontainers.image.description": f"Fine-tunes {lock.model.source}",
-        "org.opencontainers.image.base.name": f"debian:{lock.platform.debian}",
+        **_base_labels(lock),
     }
+
+
+def _base_labels(lock: Lock) -> dict[str, str]:
+    """What ours begins with (OCI image-spec 1.1, annotations.md); no registry is named."""
+    name = "org.opencontainers.image.base"
+    if lock.base is None:
+        return {f"{name}.name": f"debian:{lock.platform.debian}"}
+    return {f"{name}.name": lock.base.repository, f"{name}.digest": lock.base.digest}
 
 
 def manifest(config: Descriptor, layers: Sequence[Layer], *, docker: bool) -> bytes:

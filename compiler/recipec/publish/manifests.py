@@ -25,6 +25,8 @@ ACCEPT = ", ".join((OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST))
 """What we ask for; older kinds are not among them."""
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+LARGEST_CONFIG = 8 << 20
+"""Bytes: a config is read into memory."""
 _LARGEST = 1 << 50
 """Bytes: no blob is larger."""
 
