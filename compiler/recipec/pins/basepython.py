@@ -97,7 +97,7 @@ def _program(root: Root, started: Started) -> _Program:
             continue
         real, entry = found
         if not entry.fact.startswith(b"\x7fELF"):
-            passed[path] = "is no program of Linux"
+            passed[real] = "is no program of Linux"
             continue
         folder = root.resolve(posixpath.dirname(path))
         above = folder[0] if folder else posixpath.dirname(path)
@@ -130,7 +130,7 @@ def _candidates(started: Started) -> Iterator[str]:
 
 def _refuse_locked_away(root: Root, program: _Program) -> None:
     """A run is not root's: each folder on the way must let others in, and the file be theirs."""
-    for path in (program.called, program.real):
+    for path in (program.real, program.called):
         parts = path.split("/")
         for count in range(1, len(parts)):
             folder = "/".join(parts[:count])
