@@ -160,6 +160,12 @@ class NoSuchPackage(EnvironmentLacks):
         self.package = package
 
 
+class UnusableBase(RecipecError):
+    """The image that a recipe names as its base cannot be one."""
+
+    exit_code = RECIPE
+
+
 class HashMismatch(RecipecError):
     """Some bytes are not the bytes that were promised."""
 

@@ -129,6 +129,7 @@ def gather(project: Project, store: Store, progress: Progress) -> tuple[Manifest
 
 def _add_recipe(inputs: Inputs, project: Project, store: Store, progress: Progress) -> None:
     """A recipe with its bases, its lock and all that the lock pins; then its corpus' recipe."""
+    from recipec.cli.bases import bring_pinned
     from recipec.cli.frontend import load
     from recipec.cli.passes import lock_and_plan
 
@@ -139,6 +140,8 @@ def _add_recipe(inputs: Inputs, project: Project, store: Store, progress: Progre
             hint="run `recipec build` once, and commit the lock",
         )
     pinned, plan = lock_and_plan(loaded, old=lock, store=store, progress=progress, locked=True)
+    if pinned.lock.base is not None:
+        bring_pinned(loaded, pinned.lock.base, store, progress)
     for source in loaded.sources:
         _refuse_link(source.path, source.link)
         inputs.add_file(source.path)

@@ -198,7 +198,7 @@ def lock_to_start_from(
 
 def _packages(lock: Lock) -> dict[str, Any]:
     """What of a lock belongs to its packages."""
-    named = ("platform", "uv", "exclude_newer", "requirements", "wheels", "debs")
+    named = ("platform", "uv", "exclude_newer", "requirements", "wheels", "debs", "base")
     return {name: getattr(lock, name) for name in named}
 
 

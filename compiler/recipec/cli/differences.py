@@ -37,6 +37,10 @@ def of_locks(one: Path, other: Path) -> list[str]:
             found.append(f"{key}: {_said(left.get(key))} -> {_said(right.get(key))}")
     for key, value in _changes(left["platform"], right["platform"]):
         found.append(f"platform {key}: {value}")
+    bases = [lock.get("base") or {} for lock in (left, right)]
+    for key in ("repository", "digest", "manifest", "interpreter", "python", "glibc"):
+        if bases[0].get(key) != bases[1].get(key):
+            found.append(f"base {key}: {_said(bases[0].get(key))} -> {_said(bases[1].get(key))}")
     found += _rows("wheel", left["wheels"], right["wheels"], "name", _versioned)
     found += _rows("package", left["debs"], right["debs"], "package", _versioned)
     found += _rows("model file", left["model"]["files"], right["model"]["files"], "path", _bytes)

@@ -11,6 +11,7 @@ from recipec.cli.compile import compile_recipe
 from recipec.cli.console import print_json, quiet_or_bars, say, size
 from recipec.cli.project import find_project
 from recipec.errors import OK
+from recipec.filelocks import hold, use_of
 from recipec.store import Store
 
 
@@ -24,9 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compile if need be, then write the archive."""
+    from recipec.cli.bases import bring
+
     project, store = find_project(options.recipe, options.output), Store()
     with quiet_or_bars(options.json) as bars:
         built = compile_recipe(project, store=store, progress=bars, jobs=options.jobs)
+        with hold(use_of(store), shared=True):
+            bring(built, store, bars)
     target: Path = options.to or built.folder / f"{built.name}.tar"
     reference = options.tag or f"recipec.local/{built.name}:latest"
     write_file(built.image, store, target, reference=reference)

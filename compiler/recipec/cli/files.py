@@ -6,18 +6,22 @@ asks no network: a model from elsewhere is looked at when it is locked.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from recipec.cli.bases import MUST
 from recipec.cli.frontend import Loaded
 from recipec.errors import Diagnostic, NoSuchPackage, RecipecError, RecipeError
 from recipec.pins.data import read_corpus, read_data
 from recipec.pins.models import ModelFacts, read_folder
 from recipec.plan.fit import Target, misfits
 from recipec.plan.refusals import silent_models
+from recipec.recipe.bases import digest_in, in_registry
 from recipec.store import Store
 
 
 def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
     """Every fault in the files that the recipe names in the project."""
-    faults: list[Diagnostic] = []
+    faults: list[Diagnostic] = [*_moving_base(loaded)]
     root, model = loaded.project.root, loaded.recipe.architecture.model
     for part in (read_data, *((read_corpus,) if loaded.recipe.domain.corpus else ())):
         try:
@@ -32,6 +36,14 @@ def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
         except RecipeError as error:
             faults += error.diagnostics
     return faults
+
+
+def _moving_base(loaded: Loaded) -> Iterator[Diagnostic]:
+    """A base by tag alone. It is no rule of the language, so that a lock can tell the digest."""
+    base = loaded.recipe.image.base
+    if in_registry(base) and not digest_in(base):
+        hint = f"write {base}@sha256:…; `recipec lock` asks the registry for the digest"
+        yield loaded.document().diagnostic(("image", "base"), MUST, hint)
 
 
 def refuse_impossible(loaded: Loaded, model: ModelFacts) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recipec.image.image import BORROWED
+
 if TYPE_CHECKING:
     from recipec.image.opened import Opened, OpenedLayer
     from recipec.pins.lockfile import Lock
@@ -20,7 +22,7 @@ _CARGO = {"library": "wheel", "machine-learning-model": "model", "data": "data"}
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One input of a layer. type: wheel, deb, model, data or file."""
+    """One input of a layer. type: wheel, deb, image, model, data or file."""
 
     type: str
     name: str
@@ -60,6 +62,8 @@ def from_lock(image: Opened, lock: Lock) -> Rows:
                 Row(type="deb", name=deb.package, version=deb.version, sha256=deb.sha256)
                 for deb in lock.debs
             ]
+        elif layer.origin.kind == BORROWED:
+            rows[layer.diff_id] = [_of_base(lock)] if lock.base else []
         elif layer.origin.kind == "model":
             rows[layer.diff_id] = [
                 Row(type="model", name=file.path, sha256=file.sha256) for file in lock.model.files
@@ -79,6 +83,12 @@ def from_lock(image: Opened, lock: Lock) -> Rows:
                 for name, version in layer.origin.packages
             ]
     return rows
+
+
+def _of_base(lock: Lock) -> Row:
+    """The image that ours begins with, in a row of each of its layers."""
+    assert lock.base is not None, lock.recipe
+    return Row(type="image", name=lock.base.repository, sha256=lock.base.manifest)
 
 
 def from_sbom(image: Opened, bill: Mapping[str, Any]) -> Rows:
@@ -128,6 +138,8 @@ def from_layers(image: Opened, *, every: bool) -> Rows:
     """
     rows = from_history(image)
     for layer in image.layers:
+        if layer.origin.kind == BORROWED and not image.holds(layer):
+            continue  # it is in a registry, and nobody here has needed it yet
         if every or layer.origin.kind == "base":
             rows[layer.diff_id] = _read(image, layer, every=every)
     return rows

@@ -23,13 +23,13 @@ from recipec.errors import NoSuchPackage
 from recipec.image.format import LAYER_FORMAT
 from recipec.image.image import Image
 from recipec.pins.lock import LockResult, make_lock
-from recipec.pins.lockfile import Lock, Platform
+from recipec.pins.lockfile import BaseImage, Lock, Platform
 from recipec.plan.corpus import is_corpus
 from recipec.plan.determinism import LOCAL_CLASS
 from recipec.plan.make import make_plan
 from recipec.plan.plan import Plan
 from recipec.progress import Progress
-from recipec.recipe.promise import on_cpus
+from recipec.recipe.bases import in_registry
 from recipec.store import Store, canonical, sha256
 
 
@@ -132,29 +132,22 @@ def lock_and_plan(
 
     Planning alone wants no packages: then none is resolved or downloaded.
     """
-    image = loaded.recipe.image
-    release = release_of(image.base)
+    ground = _ground(loaded, old, store=store, progress=progress, locked=locked, ask=fetch_packages)
     try:
         pinned = make_lock(
             loaded.recipe,
             loaded.digest,
             old=old,
             stack=stack.load(),
-            packages=release.base,
-            extra=(
-                *set_packages(release.name, image.package_set, jit=image.jit),
-                *image.packages,
-            ),
+            packages=ground.packages,
+            extra=ground.extra,
             layer_format=LAYER_FORMAT,
             project=loaded.project.root,
             store=store,
             progress=progress,
             locked=locked,
-            platform=Platform(
-                python=release.python,
-                debian=release.name,
-                accelerator="" if on_cpus(loaded.recipe) else "cuda",
-            ),
+            platform=ground.platform,
+            base=ground.base,
             fetch_packages=fetch_packages,
         )
     except NoSuchPackage as error:
@@ -168,6 +161,47 @@ def lock_and_plan(
         config=pinned.model.config,
     )
     return pinned, plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ground:
+    """What wheels are laid on: Debian packages by name, or an image of a registry."""
+
+    platform: Platform
+    packages: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    base: BaseImage | None = None
+
+
+def _ground(
+    loaded: Loaded,
+    old: Lock | None,
+    *,
+    store: Store,
+    progress: Progress,
+    locked: bool,
+    ask: bool,
+) -> _Ground:
+    """The recipe's base. Without `ask` no registry is asked: what the lock does not know is left
+    open."""
+    image = loaded.recipe.image
+    accelerator = "" if on_cpus(loaded.recipe) else "cuda"
+    if not in_registry(image.base):
+        release = release_of(image.base)
+        more = set_packages(release.name, image.package_set, jit=image.jit)
+        return _Ground(
+            platform=Platform(python=release.python, debian=release.name, accelerator=accelerator),
+            packages=release.base,
+            extra=(*more, *image.packages),
+        )
+    from recipec.cli.bases import known, pin
+
+    base = known(loaded, old)
+    if ask:
+        base = pin(loaded, old, store, progress, locked=locked)
+    python = base.python if base is not None else Platform().python
+    platform = Platform(python=python, debian="", accelerator=accelerator)
+    return _Ground(platform=platform, base=base)
 
 
 def run_id(image: Image, files: Bundle, lock: Lock, plan: Plan) -> str:

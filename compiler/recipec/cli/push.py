@@ -31,12 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compile if need be, then push, or say what a push would move."""
+    from recipec.cli.bases import lender
     from recipec.publish.registry import push, survey
 
     project, store = find_project(options.recipe, options.output), Store()
     with quiet_or_bars(options.json) as bars:
         built = compile_recipe(project, store=store, progress=bars, jobs=options.jobs)
         with hold(use_of(store), shared=True):
+            lent = lender(built, store)
             if options.dry_run:
                 found = survey(
                     built.image,
@@ -45,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
                     schema2=options.schema2,
                     tags=tuple(options.tag),
                     plain_http=options.plain_http,
+                    lender=lent,
                 )
             else:
                 pushed = push(
@@ -55,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
                     tags=tuple(options.tag),
                     progress=bars,
                     plain_http=options.plain_http,
+                    lender=lent,
                 )
     if options.dry_run:
         report_survey(found, as_json=options.json)

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run one stage. Raises TrainingFailed, HashMismatch, Interrupted or EnvironmentLacks."""
+    from recipec.cli.bases import bring_for
     from recipec.cli.execute import execute, gpus_wanted
     from recipec.engines.select import pick
 
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     engine = pick(options.engine, store, gpus=gpus_wanted(project, store))
     with quiet_or_bars(options.json) as bars:
         built = as_locked(project, store=store, progress=bars, jobs=options.jobs)
+        bring_for(engine, built, store, bars)
     folder = built.folder / options.stage
     say(f"{built.name}: {options.stage} with {engine.name}, run id {built.run_id[:19]}")
     started = time.perf_counter()

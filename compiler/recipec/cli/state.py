@@ -164,7 +164,9 @@ def _build_folders(project: Project) -> list[Path]:
 
 
 def _blobs(image: Image) -> list[str]:
-    named = (image.manifest, image.schema2, image.config, *(layer.blob for layer in image.layers))
+    """What must lie in the store; another image's layers may be in a registry."""
+    layers = (layer.blob for layer in image.layers if not layer.borrowed)
+    named = (image.manifest, image.schema2, image.config, *layers)
     return [descriptor.digest for descriptor in named]
 
 

@@ -9,8 +9,8 @@ from recipec.cli.console import print_json, say, size, table
 if TYPE_CHECKING:
     from recipec.publish.registry import Pushed, Survey
 
-_DONE = {"there": "is there", "mounted": "mounted", "sent": "sent"}
-_TO_DO = {"there": "is there", "mounted": "mount", "sent": "send"}
+_DONE = {"there": "is there", "mounted": "mounted", "sent": "sent", "copied": "copied"}
+_TO_DO = {"there": "is there", "mounted": "mount", "sent": "send", "copied": "copy"}
 
 
 def report(pushed: Pushed, *, as_json: bool, done: str) -> None:
@@ -60,7 +60,9 @@ def _plain(pushed: Pushed) -> dict[str, object]:
     from recipec.publish.upload import Outcome
 
     moved = {
-        kind.value: {"blobs": pushed.count(kind), "bytes": pushed.size(kind)} for kind in Outcome
+        kind.value: {"blobs": pushed.count(kind), "bytes": pushed.size(kind)}
+        for kind in Outcome
+        if kind is not Outcome.COPIED or pushed.count(kind)
     }
     return {"tags": list(pushed.tags), "moved": moved, "manifest_bytes": pushed.manifest}
 
@@ -71,7 +73,7 @@ def _summary(pushed: Pushed, words: dict[str, str]) -> str:
 
     parts = [
         f"{words[kind.value]} {pushed.count(kind)} ({size(pushed.size(kind))})"
-        for kind in (Outcome.SENT, Outcome.MOUNTED, Outcome.THERE)
+        for kind in (Outcome.SENT, Outcome.COPIED, Outcome.MOUNTED, Outcome.THERE)
         if pushed.count(kind)
     ]
     return f"of {len(pushed.moved)} blobs " + ", ".join(parts)

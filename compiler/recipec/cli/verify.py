@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         assert lock is not None, "a locked compile has a lock"
         findings = list(_rebuild(built, lock, store, scratch, bars, options.jobs))
         if not options.image_only and all(finding.same for finding in findings):
-            findings += _retrain(built, lock, store, scratch, options.engine)
+            findings += _retrain(built, lock, store, scratch, options.engine, bars)
     _report(findings, as_json=options.json)
     wrong = next((finding for finding in findings if not finding.same), None)
     if wrong is not None:
@@ -121,6 +121,7 @@ def _rebuild(
 def _lend_inputs(lock: Lock, store: Store, empty: Store) -> None:
     """Hard-link the inputs that the store has, so that verifying downloads nothing twice."""
     inputs = [file.sha256 for files in (lock.wheels, lock.debs) for file in files]
+    inputs += [lock.base.config] if lock.base else []
     for digest in [*inputs, *(file.sha256 for file in lock.model.files)]:
         if store.has(digest):
             target = empty.path(digest)
@@ -130,12 +131,14 @@ def _lend_inputs(lock: Lock, store: Store, empty: Store) -> None:
 
 
 def _retrain(
-    built: Built, lock: Lock, store: Store, scratch: Path, engine_name: str
+    built: Built, lock: Lock, store: Store, scratch: Path, engine_name: str, progress: Progress
 ) -> list[Finding]:
+    from recipec.cli.bases import bring_for
     from recipec.cli.execute import execute, gpus_of
     from recipec.engines.select import pick
 
     engine = pick(engine_name, store, gpus=gpus_of(built))
+    bring_for(engine, built, store, progress)
     findings: list[Finding] = []
     trained = scratch / "train"
     for stage in ("train", "evaluate"):

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from recipec.engines.tarstream import TarStream
 from recipec.errors import EnvironmentLacks, HashMismatch, UnsafeInput
 from recipec.filelocks import hold
 from recipec.image.image import Layer
 from recipec.progress import Progress, Silent
 from recipec.store import Store, disk_error, make_folder, write_atomically
+from recipec.tarstream import TarStream
 
 
 @dataclass(frozen=True, kw_only=True)

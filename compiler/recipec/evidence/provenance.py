@@ -104,6 +104,10 @@ def _dependencies(build: Build) -> Iterator[_Plain]:
     lock = build.lock
     for text in (*build.recipes, build.lock_file):
         yield {"name": text.path, "digest": _digest(text.digest)}
+    if lock.base is not None:
+        base = lock.base
+        uri = purl.of_image(base.repository.rpartition("/")[2], base.manifest)
+        yield {"name": base.repository, "uri": uri, "digest": _digest(base.manifest)}
     for deb in sorted(lock.debs, key=lambda d: (d.package, d.sha256)):
         uri = purl.of_deb(deb, lock.platform.debian)
         yield {"name": deb.file, "uri": uri, "digest": _digest(deb.sha256)}

@@ -18,7 +18,7 @@ _DISTRO = {"bookworm": "debian-12", "trixie": "debian-13"}
 
 def of_wheel(wheel: Wheel) -> str:
     """`pkg:pypi/NAME@VERSION`."""
-    return _pypi(wheel.name, wheel.version)
+    return of_pypi(wheel.name, wheel.version)
 
 
 def of_deb(deb: Deb, release: str, source: str = "") -> str:
@@ -41,7 +41,7 @@ def of_model(model: Model) -> str | None:
     if scheme == "wheel":
         pinned, _, inner = place.partition("/")
         name, _, version = pinned.partition("==")
-        return _pypi(name, version) + (f"#{_part(inner)}" if inner else "")
+        return of_pypi(name, version) + (f"#{_part(inner)}" if inner else "")
     return None
 
 
@@ -50,7 +50,8 @@ def of_image(name: str, digest: str) -> str:
     return f"pkg:oci/{_part(name.lower())}@{_part(digest)}"
 
 
-def _pypi(name: str, version: str) -> str:
+def of_pypi(name: str, version: str) -> str:
+    """`pkg:pypi/NAME@VERSION` of a project by its name."""
     return _purl(f"pypi/{_part(re.sub('[-_.]+', '-', name).lower())}", version, {})
 
 

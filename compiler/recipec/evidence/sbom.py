@@ -18,7 +18,7 @@ from recipec.evidence import purl
 from recipec.evidence.licenses import About
 from recipec.image.history import Origin, layer_of_package
 from recipec.image.image import Image
-from recipec.pins.lockfile import DataFile, Deb, Lock, Model, Wheel
+from recipec.pins.lockfile import BaseImage, DataFile, Deb, Lock, Model, Wheel
 from recipec.store import canonical, sha256
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
@@ -58,10 +58,17 @@ def make_sbom(subject: Subject, about: Mapping[str, About]) -> bytes:
             {"ref": "image", "dependsOn": sorted(part["bom-ref"] for part in components)},
             *({"ref": ref} for ref in sorted(part["bom-ref"] for part in components)),
         ],
-        "compositions": [{"aggregate": "complete", "assemblies": ["image"]}],
+        "compositions": _compositions(subject.lock),
     }
     serial = uuid.uuid5(uuid.NAMESPACE_OID, sha256(canonical(plain)))
     return canonical({**plain, "serialNumber": f"urn:uuid:{serial}"})
+
+
+def _compositions(lock: Lock) -> list[_Plain]:
+    """What is told in full: all of ours, of a base from a registry only its Python packages."""
+    ours: _Plain = {"aggregate": "complete", "assemblies": ["image"]}
+    theirs: _Plain = {"aggregate": "incomplete", "assemblies": ["base"]}
+    return [ours, theirs] if lock.base is not None else [ours]
 
 
 def _image(subject: Subject) -> _Plain:
@@ -88,6 +95,8 @@ def _components(subject: Subject, about: Mapping[str, About]) -> Iterator[_Plain
     lock, layers = subject.lock, subject.image.layers
     rows = [(layer.blob.digest, Origin(kind=layer.kind, name=layer.name)) for layer in layers]
     by_kind = {origin.kind: digest for digest, origin in rows}
+    if lock.base is not None:
+        yield _base(lock.base)
     for deb in sorted(lock.debs, key=lambda d: (d.package, d.sha256)):
         yield _deb(deb, lock.platform.debian, about[deb.sha256], by_kind.get("base"))
     for wheel in sorted(lock.wheels, key=lambda w: (w.name, w.sha256)):
@@ -95,6 +104,35 @@ def _components(subject: Subject, about: Mapping[str, About]) -> Iterator[_Plain
     yield _model(lock.model, by_kind.get("model"))
     for data in sorted(lock.data, key=lambda d: d.split):
         yield _data(data, subject.data_license, by_kind.get("data"))
+
+
+def _base(base: BaseImage) -> _Plain:
+    """The image that ours begins with: by digest, with the Python packages that were found in it.
+
+    What else it holds is not known here; its own bill of materials may say so.
+    """
+    return {
+        "type": "container",
+        "bom-ref": "base",
+        "name": base.repository,
+        "version": base.manifest,
+        "purl": purl.of_image(base.repository.rpartition("/")[2], base.manifest),
+        "hashes": _hashes(base.manifest),
+        "components": [
+            {
+                "type": "library",
+                "bom-ref": f"base:{found.name}",
+                "name": found.name,
+                "version": found.version,
+                "purl": purl.of_pypi(found.name, found.version),
+            }
+            for found in base.packages
+        ],
+        "properties": [
+            *_properties({"recipec:named": base.digest, "recipec:python": base.interpreter}),
+            *({"name": "recipec:layer", "value": layer.digest} for layer in base.layers),
+        ],
+    }
 
 
 def _deb(deb: Deb, release: str, about: About, layer: str | None) -> _Plain:

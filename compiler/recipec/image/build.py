@@ -7,12 +7,15 @@ under a key of everything that its bytes depend on. The result does not depend o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recipec.emit.bundle import Bundle
+from recipec.errors import EnvironmentLacks
 from recipec.image.config import config, manifest
 from recipec.image.image import (
+    BORROWED,
     DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_LAYER,
@@ -23,7 +26,8 @@ from recipec.image.image import (
 )
 from recipec.image.spec import WHEELS, Spec, layer_specs
 from recipec.image.work import Task, checked_key, known_layer, run_tasks
-from recipec.pins.lockfile import Lock
+from recipec.pins.baseimage import environment_of
+from recipec.pins.lockfile import BaseImage, Lock
 from recipec.progress import Progress
 from recipec.store import Store
 
@@ -68,7 +72,35 @@ def build_image(
     # Layers that stood beside each other in the locked image were held against each other then.
     if unchecked and any(one.kind in WHEELS and one.blob.digest not in promised for one in layers):
         run_tasks(unchecked, store, jobs=jobs, progress=progress)
-    return _assemble(lock, layers, environment, store)
+    borrowed = _borrowed(lock.base) if lock.base is not None else ()
+    return _assemble(lock, (*borrowed, *layers), environment, store)
+
+
+def _borrowed(base: BaseImage) -> tuple[Layer, ...]:
+    """The layers of the image that ours begins with, as they are."""
+    return tuple(
+        Layer(
+            kind=BORROWED,
+            name=f"{base.repository}@{base.manifest} {number}/{len(base.layers)}",
+            blob=Descriptor(media_type=OCI_LAYER, digest=layer.digest, size=layer.size),
+            diff_id=layer.diff_id,
+            cached=True,
+        )
+        for number, layer in enumerate(base.layers, 1)
+    )
+
+
+def _inherited(base: BaseImage | None, store: Store) -> dict[str, str]:
+    """The variables of the image that ours begins with."""
+    if base is None:
+        return {}
+    try:
+        return environment_of(json.loads(store.read(base.config)))
+    except FileNotFoundError:
+        raise EnvironmentLacks(
+            f"the config of the base, {base.config}, is not in the store",
+            hint="`recipec lock` fetches what is pinned",
+        ) from None
 
 
 def _layer(spec: Spec, store: Store, promised: Mapping[str, str], *, cached: bool) -> Layer:
@@ -83,7 +115,8 @@ def _layer(spec: Spec, store: Store, promised: Mapping[str, str], *, cached: boo
 def _assemble(
     lock: Lock, layers: tuple[Layer, ...], environment: Sequence[tuple[str, str]], store: Store
 ) -> Image:
-    settings = _blob(store, OCI_CONFIG, config(lock, layers, environment))
+    data = config(lock, layers, environment, _inherited(lock.base, store))
+    settings = _blob(store, OCI_CONFIG, data)
     return Image(
         manifest=_blob(store, OCI_MANIFEST, manifest(settings, layers, docker=False)),
         schema2=_blob(store, DOCKER_MANIFEST, manifest(settings, layers, docker=True)),

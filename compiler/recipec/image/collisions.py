@@ -35,8 +35,9 @@ def check_collisions(specs: Sequence[Spec], store: Store) -> None:
         owned: dict[str, _Owned] = {}
         for source in sorted((i for spec in specs for i in spec.inputs), key=lambda i: i.name):
             verify(source, store)
+            target = Target(python=specs[0].python, elsewhere=specs[0].elsewhere)
             wheel = stack.enter_context(ZipFile(source.path, source.name))
-            for placed in install(wheel, Target(python=specs[0].python)):
+            for placed in install(wheel, target):
                 there = owned.setdefault(placed.path, _Owned(wheel, placed))
                 if there.wheel is not wheel and not _same(there, _Owned(wheel, placed)):
                     raise _collision(there.wheel, wheel, placed.path)

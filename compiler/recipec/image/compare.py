@@ -2,7 +2,8 @@
 
 In: two opened images. Out: a value that says every difference. Layers that both images have are
 never read; of the others each is read once. Where the layers are out of reach (a registry), layers
-and packages are compared by what the history says, and no file.
+and packages are compared by what the history says, and no file; so are the layers of a base whose
+blobs are not here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipec.image.contents import Contents, Entry, normalized, read_layer
+from recipec.image.image import BORROWED
 from recipec.image.opened import Opened, OpenedLayer
 
 NONE = ""
@@ -82,8 +84,12 @@ def compare(one: Opened, other: Opened) -> ImageDifference:
     ids = [[layer.diff_id for layer in image.layers] for image in (one, other)]
     gone = tuple(layer for layer in one.layers if layer.diff_id not in ids[1])
     come = tuple(layer for layer in other.layers if layer.diff_id not in ids[0])
+    sides = ((one, gone), (other, come))
     reachable = one.blobs is not None and other.blobs is not None
-    left, right = (_side(i, k, read=reachable) for i, k in ((one, gone), (other, come)))
+    # Layers of a base are read on both sides or on none: half of them would tell of lost files.
+    borrowed = [(image, layer) for image, kept in sides for layer in kept if _of_a_base(layer)]
+    whole = reachable and all(image.holds(layer) for image, layer in borrowed)
+    left, right = (_side(i, k, read=reachable, bases=whole) for i, k in sides)
     changed = _changed_files(left, right)
     shared = {layer.diff_id: layer.digest for layer in one.layers if layer.media_type}
     return ImageDifference(
@@ -98,7 +104,7 @@ def compare(one: Opened, other: Opened) -> ImageDifference:
             for layer in other.layers
             if layer.media_type
         ),
-        files_compared=reachable,
+        files_compared=whole,
     )
 
 
@@ -122,12 +128,16 @@ def _changed(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[tupl
             yield key, left.get(key), right.get(key)
 
 
-def _side(image: Opened, layers: tuple[OpenedLayer, ...], *, read: bool) -> _Side:
+def _of_a_base(layer: OpenedLayer) -> bool:
+    return layer.origin.kind == BORROWED
+
+
+def _side(image: Opened, layers: tuple[OpenedLayer, ...], *, read: bool, bases: bool) -> _Side:
     total = Contents()
     layer_of: dict[str, OpenedLayer] = {}
     layer_with: dict[str, OpenedLayer] = {}
     for layer in layers:
-        if read:
+        if read and (bases or not _of_a_base(layer)):
             with image.layer(layer) as blob:
                 found = read_layer(blob, image.label)
         else:

@@ -22,6 +22,10 @@ OUTPUT = "/out"
 TRAINED = "/trained"
 ADAPTED = "/adapted"
 """Where evaluation finds what training wrote, read-only."""
+PREFIX = f"{ROOT}/python"
+"""Where the wheels stand beside the Python of an image that ours begins with."""
+BORROWED = "base-image"
+"""Kind of the layers of that image."""
 USER = "65532:65532"
 """The non-root user and group that training runs as."""
 
@@ -40,17 +44,23 @@ class Layer:
     """One layer: a gzip blob, the digest of its tar, and what it holds in words."""
 
     kind: str
-    """base, wheel, wheels, model, data, runtime or recipe."""
+    """base, base-image, mounts, wheel, wheels, model, data, runtime or recipe."""
     name: str
     blob: Descriptor
     diff_id: str
     cached: bool
     """Whether the layer was in the store already and no byte of it was made."""
 
+    @property
+    def borrowed(self) -> bool:
+        """Whether it is another image's, whose blob need not lie in the store."""
+        return self.kind == BORROWED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image whose every blob lies in the store: two manifests over the same blobs."""
+    """An image whose every blob lies in the store, or in a registry if it is borrowed: two
+    manifests over the same blobs."""
 
     manifest: Descriptor
     """OCI manifest."""

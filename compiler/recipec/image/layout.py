@@ -1,7 +1,8 @@
 """An image as an OCI layout: a folder that skopeo, umoci, podman and buildah read.
 
 In: an image and its store. Out: `oci-layout`, `index.json` and `blobs/sha256/`, whose files are
-hard links of the store's where the file system allows it. Blobs of earlier images are removed.
+hard links of the store's where the file system allows it. Blobs of earlier images are removed. Of
+an image that begins with another one, that one's layers are there if they lie in the store.
 index.json is written last, so that a reader never meets a blob that is not there yet.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from recipec.errors import EnvironmentLacks
 from recipec.image.config import plain
-from recipec.image.image import Descriptor, Image
+from recipec.image.image import Descriptor, Image, Layer
 from recipec.store import Store, canonical, disk_error, make_folder, write_atomically
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -28,6 +29,11 @@ def blobs(image: Image) -> tuple[Descriptor, ...]:
     """Every blob of the image, once, in the order of digests."""
     every = (image.manifest, image.schema2, image.config, *(layer.blob for layer in image.layers))
     return tuple({blob.digest: blob for blob in sorted(every, key=lambda b: b.digest)}.values())
+
+
+def lacking(image: Image, store: Store) -> tuple[Layer, ...]:
+    """Borrowed layers of the image whose blobs are not in the store."""
+    return tuple(x for x in image.layers if x.borrowed and not store.has(x.blob.digest))
 
 
 def index(image: Image, reference: str) -> bytes:
@@ -55,8 +61,11 @@ def write_layout(image: Image, store: Store, folder: Path, *, reference: str) ->
     """Make `folder` the layout of this image. Raises EnvironmentLacks if the disk refuses."""
     target = make_folder(folder / "blobs" / "sha256")
     kept = set()
+    absent = {layer.blob.digest for layer in lacking(image, store)}
     try:
         for blob in blobs(image):
+            if blob.digest in absent:
+                continue
             source = store.path(blob.digest)
             kept.add(source.name)
             _place(source, target / source.name)

@@ -99,7 +99,7 @@ def _base(layer: LayerWriter, spec: Spec, store: Store, watch: Watch) -> None:
 
 def _wheels(layer: LayerWriter, spec: Spec, store: Store) -> None:
     """Every file of the wheels in the order of paths; one that two wheels share, once."""
-    target = Target(python=spec.python)
+    target = Target(python=spec.python, elsewhere=spec.elsewhere)
     with ExitStack() as stack:
         found: dict[str, tuple[ZipFile, Placed]] = {}
         for source in spec.inputs:
@@ -138,6 +138,8 @@ def _place(layer: LayerWriter, wheel: ZipFile, placed: Placed) -> None:
 
 
 def _files(layer: LayerWriter, spec: Spec, store: Store) -> None:
+    for name, mode in spec.folders:
+        layer.folder(name, mode)
     for name, data in spec.files:
         layer.file(name, data)
     for source in spec.inputs:

@@ -62,6 +62,16 @@ class Opened:
     annotations: Mapping[str, str]
     blobs: Bytes | None = field(default=None, repr=False)
 
+    def holds(self, layer: OpenedLayer) -> bool:
+        """Whether the layer's blob is here; that of another image may be left in a registry."""
+        try:
+            stream = self.blobs.open(layer.digest) if self.blobs is not None else None
+        except (OSError, KeyError):
+            return False
+        if stream is not None:
+            stream.close()
+        return stream is not None
+
     @contextmanager
     def layer(self, layer: OpenedLayer) -> Iterator[IO[bytes]]:
         """The layer's blob as it lies there. Raises EnvironmentLacks if it cannot be had."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipec.emit.bundle import Bundle
 from recipec.errors import EnvironmentLacks
 from recipec.image.format import BIG_WHEEL, LAYER_FORMAT, MAX_WHEEL_LAYERS, POOLS
-from recipec.image.image import ROOT
+from recipec.image.image import OUTPUT, ROOT, TRAINED
 from recipec.image.names import safe
 from recipec.pins.lockfile import Lock, Wheel
 from recipec.store import canonical, sha256
@@ -42,13 +42,17 @@ class Input:
 class Spec:
     """One layer to be had: `inputs` from disk, or `files` whose bytes are at hand.
 
-    kind: base, wheel, wheels, model, data, runtime or recipe.
+    kind: base, mounts, wheel, wheels, model, data, runtime or recipe.
     """
 
     kind: str
     name: str
     python: str
+    elsewhere: str = ""
+    """The path of a Python that is not the base layer's own, as wheels' scripts name it."""
     inputs: tuple[Input, ...] = ()
+    folders: tuple[tuple[str, int], ...] = ()
+    """Folders with their modes, beside those that the files need."""
     files: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
 
     @property
@@ -65,6 +69,8 @@ class Spec:
                     "layer_format": LAYER_FORMAT,
                     "kind": "wheels" if self.kind == "wheel" else self.kind,
                     "python": self.python,
+                    **({"elsewhere": self.elsewhere} if self.elsewhere else {}),
+                    **({"folders": self.folders} if self.folders else {}),
                     "inputs": [[i.name, i.digest] for i in self.inputs],
                     "files": [
                         [name, hashlib.sha256(data).hexdigest()] for name, data in self.files
@@ -79,11 +85,15 @@ def layer_specs(
 ) -> tuple[Spec, ...]:
     """The image's layers from the lowest up. Raises EnvironmentLacks if a source is not given."""
     python = lock.platform.python
+    elsewhere = lock.base.interpreter if lock.base else ""
     debs = tuple(
         _input(deb.file, deb.sha256, deb.size, sources)
         for deb in sorted(lock.debs, key=lambda d: (d.package, d.sha256))
     )
     base = Spec(kind="base", name=f"{len(debs)} Debian packages", python=python, inputs=debs)
+    if lock.base is not None:
+        folders = ((OUTPUT.lstrip("/"), 0o1777), (TRAINED.lstrip("/"), 0o755))
+        base = Spec(kind="mounts", name="folders for mounts", python=python, folders=folders)
     model = Spec(
         kind="model",
         name=lock.model.source,
@@ -104,13 +114,13 @@ def layer_specs(
     )
     specs = (
         base,
-        *_wheel_specs(lock.wheels, python, sources),
+        *(replace(one, elsewhere=elsewhere) for one in _wheel_specs(lock.wheels, python, sources)),
         model,
         data,
         _texts("runtime", "recipec_runtime", RUNTIME, runtime, python),
         _texts("recipe", "scripts and run.json", RECIPE, recipe, python),
     )
-    return tuple(spec for spec in specs if spec.kind == "base" or spec.inputs or spec.files)
+    return tuple(spec for spec in specs if spec is base or spec.inputs or spec.files)
 
 
 def _texts(kind: str, name: str, folder: str, bundle: Bundle, python: str) -> Spec:

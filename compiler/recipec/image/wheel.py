@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 from recipec.errors import UnsafeInput
 from recipec.image.format import MAX_METADATA
+from recipec.image.image import PREFIX
 from recipec.image.names import fault, folders
 from recipec.image.record import Placed, installed_record
 from recipec.image.zipfiles import Member, ZipFile
 
-BIN = "usr/local/bin"
 INSTALLER = b"recipec\n"
 
 _WHEEL_FILE = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-[0-9][^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
@@ -33,28 +33,44 @@ _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where the image keeps things, for one Python such as `3.11`."""
+    """Where the image keeps things, for one Python such as `3.11`.
+
+    `elsewhere` is the path of a Python that is not Debian's own: wheels then have a folder of their
+    own, in which nothing of that Python's lies.
+    """
 
     python: str
+    elsewhere: str = ""
 
     @property
     def interpreter(self) -> str:
         """The absolute path in shebang lines."""
-        return f"/usr/bin/python{self.python}"
+        return self.elsewhere or f"/usr/bin/python{self.python}"
+
+    @property
+    def prefix(self) -> str:
+        """The folder below which everything goes."""
+        return PREFIX.lstrip("/") if self.elsewhere else "usr/local"
 
     @property
     def site(self) -> str:
-        """Where modules go: Debian's folder for what its own packages do not own."""
-        return f"usr/local/lib/python{self.python}/dist-packages"
+        """Where modules go: in Debian, the folder for what its own packages do not own."""
+        folder = "site-packages" if self.elsewhere else "dist-packages"
+        return f"{self.prefix}/lib/python{self.python}/{folder}"
+
+    @property
+    def scripts(self) -> str:
+        """Where programs go."""
+        return f"{self.prefix}/bin"
 
     def scheme(self, name: str) -> Mapping[str, str]:
         """Folder by the name that a wheel's `.data` uses, for the project `name`."""
         return {
             "purelib": self.site,
             "platlib": self.site,
-            "scripts": BIN,
-            "data": "usr/local",
-            "headers": f"usr/local/include/python{self.python}/{name}",
+            "scripts": self.scripts,
+            "data": self.prefix,
+            "headers": f"{self.prefix}/include/python{self.python}/{name}",
         }
 
 
@@ -175,7 +191,7 @@ def _add_scripts(
             f"#!{target.interpreter}\nimport sys\n\nfrom {module} import {root}\n\n"
             f'if __name__ == "__main__":\n    sys.exit({attribute}())\n'
         )
-        path = f"{BIN}/{name}"
+        path = f"{target.scripts}/{name}"
         if path not in placed:
             placed[path] = Placed(path=path, mode=0o755, data=text.encode())
 

@@ -95,6 +95,10 @@ def needs(lock: Lock) -> tuple[dict[str, Blob], dict[str, ProjectFile]]:
     """What a build of this lock reads: blobs of the store by digest, project's files by path."""
     named = [(w.file, w.sha256, w.size) for w in lock.wheels]
     named += [(d.file, d.sha256, d.size) for d in lock.debs]
+    if lock.base is not None:
+        base, name = lock.base, lock.base.repository
+        named.append((f"{name}: config", base.config, base.config_size))
+        named += [(f"{name}: layer", layer.digest, layer.size) for layer in base.layers]
     places = [(s.path, s.sha256, s.size) for file in lock.data for s in file.read_from]
     source = lock.model.source
     for file in lock.model.files:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
-from recipec.pins.lockfile import Deb, Lock, Platform, Wheel
+from recipec.pins.lockfile import BaseImage, Deb, Lock, Platform, Wheel
 
 
 def describe(old: Lock, new: Lock) -> tuple[str, ...]:
@@ -18,6 +18,7 @@ def describe(old: Lock, new: Lock) -> tuple[str, ...]:
         lines.append(f"name: {old.recipe} -> {new.recipe}")
     if old.recipe_digest != new.recipe_digest:
         lines.append("recipe: changed")
+    lines += _base(old.base, new.base)
     lines += _platform(old.platform, new.platform)
     if old.exclude_newer != new.exclude_newer:
         lines.append(f"exclude_newer: {old.exclude_newer} -> {new.exclude_newer}")
@@ -60,6 +61,18 @@ def _platform(old: Platform, new: Platform) -> Iterator[str]:
         before, after = getattr(old, field.name), getattr(new, field.name)
         if before != after:
             yield f"platform, {field.name}: {before} -> {after}"
+
+
+def _base(old: BaseImage | None, new: BaseImage | None) -> Iterator[str]:
+    before, after = _shown(old), _shown(new)
+    if before != after:
+        yield f"base: {before} -> {after}"
+    elif old != new:
+        yield f"base {after}: other facts"
+
+
+def _shown(base: BaseImage | None) -> str:
+    return f"{base.repository}@{base.digest[:19]}" if base else "Debian packages"
 
 
 def _asked(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[str]:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from recipec.catalog.stack import Stack
 from recipec.errors import HashMismatch, StaleLock
+from recipec.pins.baseimage import shadowed
 from recipec.pins.changes import describe
 from recipec.pins.data import DataFacts, read_data
 from recipec.pins.fetch import Dropped, Upstream, package_paths, project_files
-from recipec.pins.lockfile import LOCK_VERSION, Deb, Lock, Model, ModelFile, Platform
+from recipec.pins.lockfile import LOCK_VERSION, BaseImage, Deb, Lock, Model, ModelFile, Platform
 from recipec.pins.models import (
     ALLOW_PICKLE,
     ModelFacts,
@@ -60,6 +61,7 @@ def make_lock(
     locked: bool,
     jobs: int = 8,
     platform: Platform | None = None,
+    base: BaseImage | None = None,
     fetch_packages: bool = True,
 ) -> LockResult:
     """Pin every input of `recipe`, keeping what `old` pins wherever it still fits.
@@ -67,7 +69,8 @@ def make_lock(
     Without `fetch_packages` only the model and the data are looked at, which is all that planning
     needs: wheels and packages stay as `old` has them, and none is downloaded.
     `stack` and `packages` say what the image needs, `extra` which Debian packages it has beside
-    `packages`, with all that they depend on, `layer_format` how its layers are written.
+    `packages`, with all that they depend on, `layer_format` how its layers are written. With `base`
+    an image stands in place of packages.
     Raises StaleLock when `locked` and anything would change, RecipeError for data or a model that
     cannot be used, NoSolution, NoSuchPackage, Unmet, HashMismatch, and EnvironmentLacks.
     """
@@ -93,6 +96,8 @@ def make_lock(
         accelerator=recipe.hardware.accelerator,
     )
     draft = _draft(recipe, recipe_digest, old, requirements, layer_format, data, model, upstream)
+    if base is not None:
+        draft = replace(draft, base=base, debs=())
     if locked:
         assert old is not None
         _refuse_changes(old, draft, upstream.packages)
@@ -106,7 +111,7 @@ def make_lock(
             **model.sources,
             **data.sources,
         },
-        notices=(*data.notices, *upstream.notices),
+        notices=(*data.notices, *upstream.notices, *shadowed(old, lock)),
         model=model.facts,
         changes=describe(old, lock) if old is not None else (),
     )
@@ -198,7 +203,10 @@ def _refuse_changes(old: Lock, draft: Lock, packages: Sequence[str]) -> None:
 def _packages(draft: Lock, old: Lock | None, upstream: Upstream, *, locked: bool) -> Lock:
     """The draft with wheels and debs that fit it, every one in the store."""
     keep_wheels = old is not None and _wheel_inputs(old) == _wheel_inputs(draft)
-    keep_debs = old is not None and _debs_fit(old, draft, upstream.packages)
+    # An image that ours begins with has its packages in it.
+    keep_debs = draft.base is not None or (
+        old is not None and _debs_fit(old, draft, upstream.packages)
+    )
     dropped = upstream.fetch_pinned(
         draft.wheels if keep_wheels else (), draft.debs if keep_debs else ()
     )

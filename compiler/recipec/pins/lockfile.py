@@ -14,7 +14,7 @@ import msgspec
 from recipec.store import DIGEST
 
 LOCK_VERSION = 1
-_OPTIONAL = ("accelerator", "label_counts", "layers", "normal_form", "packages", "sources")
+_OPTIONAL = ("accelerator", "base", "label_counts", "layers", "normal_form", "packages", "sources")
 """Keys that a lock holds only where they say something."""
 
 
@@ -27,6 +27,7 @@ class Platform:
     python: str = "3.11"
     wheels: str = "x86_64-manylinux_2_28"
     debian: str = "bookworm"
+    """The release of the packages; empty where the base is an image of a registry."""
     accelerator: str = ""
     """`cuda` where the wheels are those for NVIDIA GPUs; empty for CPUs."""
 
@@ -52,6 +53,48 @@ class Deb:
     file: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseLayer:
+    """One layer of a base: a gzip blob, `size` in bytes, and the digest of its tar."""
+
+    digest: str
+    size: int
+    media_type: str
+    diff_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BasePackage:
+    """A Python package that a base has where its Python looks for one."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseImage:
+    """An image of a registry that ours begins with: what it is, and the Python found in it.
+
+    No registry is named: the recipe says in which one `repository` lies.
+    """
+
+    repository: str
+    digest: str
+    """What the recipe names: a manifest, or an index of manifests for several platforms."""
+    manifest: str
+    """The manifest for the lock's platform."""
+    config: str
+    config_size: int
+    layers: tuple[BaseLayer, ...]
+    """From the lowest up."""
+    interpreter: str
+    """Absolute path of the Python, such as /usr/local/bin/python3.11."""
+    python: str
+    """Its version, such as 3.11."""
+    glibc: str
+    packages: tuple[BasePackage, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +196,8 @@ class Lock:
     packages: tuple[str, ...] = ()
     """Debian packages asked for beyond the base's own; `debs` holds their dependencies too."""
     debs: tuple[Deb, ...]
+    base: BaseImage | None = None
+    """The image that stands in place of `debs`, if it is one of a registry."""
     model: Model
     data: tuple[DataFile, ...]
     labels: tuple[str, ...] = ()

@@ -47,7 +47,7 @@ def make_plan(
             f"{plain['name']} ({plain['task']['type']})",
             "a recipe of its own reads the text before the task; `recipec plan` shows it too",
         )
-    plan_image(recipe, ledger)
+    plan_image(recipe, lock, ledger)
     settings = Settings(
         name=recipe.name,
         domain=recipe.domain.name,

@@ -23,6 +23,8 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 ACCEPT = ", ".join((OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST))
 """What we ask for; older kinds are not among them."""
 
+LARGEST_CONFIG = 8 << 20
+"""Bytes: a config is read into memory."""
 _LARGEST = 1 << 50
 """Bytes: no blob is larger."""
 

@@ -14,7 +14,7 @@ from recipec.errors import UnsafeInput
 from recipec.image.image import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Image, Layer
 from recipec.progress import Progress
 from recipec.publish.blobs import Download
-from recipec.publish.manifests import Index, Manifest, choose, fetch
+from recipec.publish.manifests import LARGEST_CONFIG, Index, Manifest, choose, fetch
 from recipec.publish.parallel import each, largest_first
 from recipec.publish.reference import Source, parse_source
 from recipec.publish.registry import open_session, remember
@@ -23,8 +23,6 @@ from recipec.store import Store
 
 PLATFORM = "linux/amd64"
 """What recipec's images are for."""
-_LARGEST_CONFIG = 8 << 20
-"""Bytes: a config is read into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ def pull(
         raise UnsafeInput(
             f"{source} is no image", hint="`recipec copy` copies artifacts of any kind"
         )
-    if found.config.size > _LARGEST_CONFIG:
+    if found.config.size > LARGEST_CONFIG:
         raise UnsafeInput(f"{source} has a config of {found.config.size} bytes")
     received = _receive(session, source, found, store, progress)
     store.add_bytes(found.data)

@@ -16,6 +16,7 @@ from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.image import Descriptor, Image
 from recipec.progress import Progress
 from recipec.publish import credentials
+from recipec.publish.lending import Lender, Lending
 from recipec.publish.manifests import ACCEPT
 from recipec.publish.parallel import each, largest_first
 from recipec.publish.reference import Reference, Source, Target, check_tag, parse
@@ -37,7 +38,7 @@ _PASSING = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """A blob and how it came, or would come, into the repository; from which one if mounted."""
+    """A blob and how it came, or would come, into the repository; from where if not from here."""
 
     blob: Descriptor
     outcome: Outcome
@@ -77,15 +78,18 @@ def push(
     tags: Sequence[str] = (),
     progress: Progress,
     plain_http: bool = False,
+    lender: Lender | None = None,
 ) -> Pushed:
     """Push the image under the tag of `reference` and under `tags`; where it is, by digest.
 
     The OCI manifest is pushed, or with `schema2` the Docker one. Plain HTTP is used for loopback
-    registries, and for others only with `plain_http`. Raises UsageError for a wrong reference,
-    EnvironmentLacks when the registry cannot be reached or refuses, HashMismatch when it keeps
-    other bytes than those sent.
+    registries, and for others only with `plain_http`. `lender` says where borrowed layers are.
+    Raises UsageError for a wrong reference, EnvironmentLacks when the registry cannot be reached or
+    refuses, HashMismatch when it keeps other bytes than those sent.
     """
-    job = _prepare(image, store, reference, schema2=schema2, tags=tags, plain_http=plain_http)
+    job = _prepare(
+        image, store, reference, schema2=schema2, tags=tags, plain_http=plain_http, lender=lender
+    )
     moved = _send_blobs(job, store, progress)
     tag_all(job.session, job.target, job.tags, job.manifest, store.read(job.manifest.digest))
     return Pushed(**job.described(), moved=moved)
@@ -99,9 +103,12 @@ def survey(
     schema2: bool = False,
     tags: Sequence[str] = (),
     plain_http: bool = False,
+    lender: Lender | None = None,
 ) -> Survey:
     """What `push` would do with the same arguments; nothing is changed. Raises as `push` does."""
-    job = _prepare(image, store, reference, schema2=schema2, tags=tags, plain_http=plain_http)
+    job = _prepare(
+        image, store, reference, schema2=schema2, tags=tags, plain_http=plain_http, lender=lender
+    )
     session, target = job.session, job.target
 
     def ask(blob: Descriptor) -> Moved:
@@ -110,6 +117,8 @@ def survey(
         source = job.sources[blob.digest]
         if source and _mountable(session, source, blob):
             return Moved(blob=blob, outcome=Outcome.MOUNTED, source=source)
+        if not store.has(blob.digest):
+            return Moved(blob=blob, outcome=Outcome.COPIED, source=_place(job.lender))
         return Moved(blob=blob, outcome=Outcome.SENT)
 
     return Survey(
@@ -130,6 +139,7 @@ class _Job:
     blobs: tuple[Descriptor, ...]
     sources: Mapping[str, str]
     """By a blob's digest: another repository that may have it, or nothing."""
+    lender: Lender | None
 
     def described(self) -> dict[str, Any]:
         """What a `Pushed` says of it, but for what was moved."""
@@ -150,18 +160,20 @@ def _prepare(
     schema2: bool,
     tags: Sequence[str],
     plain_http: bool,
+    lender: Lender | None,
 ) -> _Job:
     """Everything that can be wrong before a blob is asked for is wrong here."""
     target = parse(reference)
     names = tuple(dict.fromkeys([target.tag, *(check_tag(tag) for tag in tags)]))
     manifest = image.schema2 if schema2 else image.manifest
     blobs = largest_first((image.config, *(layer.blob for layer in image.layers)))
+    lent = lender.digests if lender else frozenset()
     for blob in (*blobs, manifest):
-        if not store.has(blob.digest):
+        if blob.digest not in lent and not store.has(blob.digest):
             raise EnvironmentLacks(
                 f"the blob {blob.digest} is not in the store", hint="run `recipec build` again"
             )
-    sources = {blob.digest: _mounted_from(store, target, blob) for blob in blobs}
+    sources = {blob.digest: _mounted_from(store, target, blob, lender) for blob in blobs}
     return _Job(
         session=open_session(target, write=True, mounts=sources.values(), plain_http=plain_http),
         target=target,
@@ -169,6 +181,7 @@ def _prepare(
         manifest=manifest,
         blobs=blobs,
         sources=sources,
+        lender=lender,
     )
 
 
@@ -278,32 +291,42 @@ def remember(store: Store, registry: str, repository: str, digest: str) -> None:
 def _send_blobs(job: _Job, store: Store, progress: Progress) -> tuple[Moved, ...]:
     target = job.target
     task = progress.begin(f"pushing to {target.registry}", sum(blob.size for blob in job.blobs))
+    lending = Lending(job.lender, open_session)
 
     def send(blob: Descriptor) -> Moved:
         upload = Upload(
             job.session,
             target.repository,
             blob,
-            lambda: store.path(blob.digest),
+            lambda: store.path(blob.digest) if store.has(blob.digest) else lending.content(blob),
             lambda amount: progress.advance(task, amount),
         )
         source = job.sources[blob.digest]
         outcome = upload.run(mount_from=source)
         remember(store, target.registry, target.repository, blob.digest)
-        return Moved(
-            blob=blob, outcome=outcome, source=source if outcome is Outcome.MOUNTED else ""
-        )
+        places = {Outcome.MOUNTED: source, Outcome.COPIED: _place(job.lender)}
+        return Moved(blob=blob, outcome=outcome, source=places.get(outcome, ""))
 
-    moved = each(job.blobs, send, job.session)
+    try:
+        moved = each(job.blobs, send, job.session)
+    except BaseException:
+        lending.stop()
+        raise
     progress.end(task)
     return tuple(moved)
 
 
-def _mounted_from(store: Store, target: Target, blob: Descriptor) -> str:
-    """Another repository of the same registry that got the blob from here, or nothing."""
+def _mounted_from(store: Store, target: Target, blob: Descriptor, lender: Lender | None) -> str:
+    """Another repository of the same registry that has the blob, as far as we know, or nothing."""
+    lent = lender.repository_of(blob, target.registry) if lender else ""
     record = store.record(SEEN, f"{target.registry} {blob.digest}")
-    found = str(record.get("repository", "")) if isinstance(record, dict) else ""
+    known = str(record.get("repository", "")) if isinstance(record, dict) else ""
+    found = lent or known
     return found if found != target.repository else ""
+
+
+def _place(lender: Lender | None) -> str:
+    return lender.source.place if lender else ""
 
 
 def _mountable(session: Session, repository: str, blob: Descriptor) -> bool:

@@ -19,10 +19,10 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from recipec.catalog.registries import quirks_of
 from recipec.errors import EnvironmentLacks, HashMismatch
 from recipec.image.image import Descriptor
+from recipec.publish.content import Content, FileContent
 from recipec.publish.refusals import said
 from recipec.publish.session import ATTEMPTS, RECOVERABLE, Reached, Session
 from recipec.publish.wire import Answer, Cut, retry_after
-from recipec.store import digest_of_file
 
 PIECE = 4 << 20
 """Bytes in a chunk, where registries.toml does not say: few registries take less."""
@@ -48,35 +48,8 @@ class Outcome(Enum):
     THERE = "there"
     MOUNTED = "mounted"
     SENT = "sent"
-
-
-class Part:
-    """A slice of a file as a request's body; tells how far it has been sent."""
-
-    def __init__(self, path: Path, start: int, size: int, sent: Callable[[int], None]) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._start = start
-        self._size = size
-        self._sent = sent
-        self.rewind()
-
-    def rewind(self) -> None:
-        """Begin anew."""
-        self._file.seek(self._start)
-        self._left = self._size
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes of the slice."""
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        self._sent(self._start + self._size - self._left)
-        return data
-
-    def __enter__(self) -> Part:
-        return self
-
-    def __exit__(self, *about: object) -> None:
-        self._file.close()
+    COPIED = "copied"
+    """Sent as it came from another registry, not from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +69,7 @@ class Upload:
         session: Session,
         repository: str,
         blob: Descriptor,
-        obtain: Callable[[], Path],
+        obtain: Callable[[], Path | Content],
         advance: Callable[[int], None],
     ) -> None:
         self._session = session
@@ -121,7 +94,10 @@ class Upload:
             if mount_from and self._quirks.mount != "no" and self._mounted(mount_from):
                 outcome = Outcome.MOUNTED
             else:
-                outcome = self._upload(self._obtain())
+                found = self._obtain()
+                in_store = isinstance(found, Path)
+                self._upload(FileContent(found, self._blob) if isinstance(found, Path) else found)
+                outcome = Outcome.SENT if in_store else Outcome.COPIED
         self._report(self._blob.size)
         return outcome
 
@@ -140,16 +116,16 @@ class Upload:
         # With 202 it began an upload instead, which may be out of date when the file is at hand.
         return answer.status == 201
 
-    def _upload(self, path: Path) -> Outcome:
+    def _upload(self, content: Content) -> None:
         state = self._begin(whole=True)
         while True:
             try:
-                self._send(state, path)
-                return Outcome.SENT
+                self._send(state, content)
+                return
             except _Progress as stop:
-                onward = self._after(stop.state, stop.cut, path)
+                onward = self._after(stop.state, stop.cut, content)
             if onward is None:
-                return Outcome.SENT  # it had arrived, only the answer was lost
+                return  # it had arrived, only the answer was lost
             state = onward
 
     def _begin(self, *, whole: bool) -> _State:
@@ -172,23 +148,23 @@ class Upload:
         at_once = not self._quirks.chunks or (whole and not (limit and self._blob.size > limit))
         return _State(location=location, offset=0, chunk=0 if at_once else self._piece)
 
-    def _send(self, state: _State, path: Path) -> None:
+    def _send(self, state: _State, content: Content) -> None:
         """Send what is left and close the upload. Raises _Progress where it was cut."""
         try:
             while state.chunk and state.offset < self._blob.size:
-                state = self._send_chunk(state, path)
-            self._finish(state, path)
+                state = self._send_chunk(state, content)
+            self._finish(state, content)
         except Cut as cut:
             raise _Progress(state, cut) from None
 
-    def _send_chunk(self, state: _State, path: Path) -> _State:
+    def _send_chunk(self, state: _State, content: Content) -> _State:
         size = min(state.chunk, self._blob.size - state.offset)
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Length": str(size),
             "Content-Range": f"{state.offset}-{state.offset + size - 1}",
         }
-        with Part(path, state.offset, size, self._report) as part:
+        with content.part(state.offset, size, self._report) as part:
             answer = self._session.once("PATCH", state.location, headers=headers, body=part)
         if answer.status not in {202, 204}:
             raise self._cut_or_refused(answer)
@@ -198,19 +174,19 @@ class Upload:
             chunk=state.chunk,
         )
 
-    def _finish(self, state: _State, path: Path) -> None:
+    def _finish(self, state: _State, content: Content) -> None:
         """Send what is left in the request that gives the upload its digest."""
         size = self._blob.size - state.offset
         joint = "&" if urlsplit(state.location).query else "?"
         url = f"{state.location}{joint}{urlencode({'digest': self._blob.digest})}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        with Part(path, state.offset, size, self._report) as part:
+        with content.part(state.offset, size, self._report) as part:
             answer = self._session.once("PUT", url, headers=headers, body=part if size else b"")
         if answer.status not in {201, 204}:
             raise self._cut_or_refused(answer)
         _agree(answer, self._blob, self._session)
 
-    def _after(self, state: _State, cut: Cut, path: Path) -> _State | None:
+    def _after(self, state: _State, cut: Cut, content: Content) -> _State | None:
         """How to go on after a cut; None if the blob is in the registry after all."""
         too_large = cut.status in {413, 416} and state.offset == 0
         if too_large and state.chunk:
@@ -219,7 +195,7 @@ class Upload:
         self._resumes += 1
         self._failures = 0 if going_on and going_on.offset > state.offset else self._failures + 1
         if cut.status == 400:
-            self._check_file(path)
+            content.check()
         if self._failures >= ATTEMPTS or self._resumes > RESUMES:
             raise self._hopeless(cut)
         if not too_large:
@@ -244,17 +220,6 @@ class Upload:
             return None
         location = urljoin(answer.url, answer.headers.get("Location", "")) or state.location
         return _State(location=location, offset=offset, chunk=self._piece)
-
-    def _check_file(self, path: Path) -> None:
-        """Raise HashMismatch if it is our file whose bytes are not the digest's."""
-        found = digest_of_file(path)
-        if found != self._blob.digest:
-            raise HashMismatch(
-                "a blob of the cache",
-                expected=self._blob.digest,
-                found=found,
-                hint="run `recipec cache verify`, then build again",
-            )
 
     def _hopeless(self, cut: Cut) -> EnvironmentLacks:
         return EnvironmentLacks(

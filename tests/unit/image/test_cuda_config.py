@@ -24,7 +24,7 @@ PLAN = (("OMP_NUM_THREADS", "1"),)
 
 
 def variables(lock: Lock) -> dict[str, str]:
-    made = json.loads(config(lock, (), PLAN))
+    made = json.loads(config(lock, (), PLAN, {}))
     return dict(text.split("=", 1) for text in made["config"]["Env"])
 
 

@@ -39,6 +39,7 @@ OF_PATTERN = {
     "exclude_newer": ["2026-11-01", "2026-11-01T12:00:00Z"],
     "driver": ["580", "580.65", "580.95.05"],
     "packages": ["git", "libstdc++6", "python3.11"],
+    "base": ["debian-12", "debian-13", f"r.example/a/b@sha256:{'a' * 64}", "r.example:5000/a"],
 }
 ODD = [
     *[None, True, False, 0, 1, -1, 2, 3.0, 0.5, 1.0, -0.0, 1e308, 5e-324, 1e-9, -1e9],

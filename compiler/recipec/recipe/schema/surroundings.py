@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from recipec.recipe.schema.values import (
+    BASE,
     DATE_OR_TIME,
     DEBIAN_PACKAGE,
     DRIVER,
@@ -84,12 +85,14 @@ class ImageOptions:
     """What the image is made of."""
 
     base: Annotated[
-        Literal["debian-12", "debian-13"],
+        str,
         Meta(
+            pattern=BASE,
             description=(
                 "The base: Debian packages and their CPython, 3.11 of `debian-12` and 3.13 of"
-                " `debian-13`. An image of a registry is no base: nothing in it is pinned by us."
-            )
+                " `debian-13`; or an image of a registry by digest, such as"
+                " `registry.example/org/python@sha256:…`, with the CPython that is found in it."
+            ),
         ),
     ] = "debian-12"
     package_set: Annotated[

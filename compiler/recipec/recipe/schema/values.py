@@ -57,6 +57,16 @@ END = r"$(?!\n)"
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?" + END
 DEBIAN_PACKAGE = r"^[a-z0-9][a-z0-9+.-]+" + END
 DRIVER = r"^[0-9]{3}(\.[0-9]{1,3}){0,2}" + END
+_HOST = (
+    r"(([A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9][A-Za-z0-9-]*)+|localhost|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?"
+    r"|[A-Za-z0-9][A-Za-z0-9-]*:[0-9]{1,5})"
+)
+_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+BASE = (
+    rf"^(debian-12|debian-13|{_HOST}(/{_PART})+(:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?"
+    r"(@sha256:[0-9a-f]{64})?)" + END
+)
+"""A Debian release, or an image of a registry; that it has a digest is a rule."""
 DATE_OR_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?" + END
 MODEL_SOURCE = (
     r"^(path:.+|hub:[^/@\s]+/[^/@\s]+(@[0-9A-Za-z._-]+)?|wheel:[^=\s]+==[^/\s]+/.+)" + END
