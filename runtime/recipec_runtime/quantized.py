@@ -1,7 +1,7 @@
 """Keeps bitsandbytes to one way of computing, on every CPU and in every phase.
 
-In: nothing. Out: a bitsandbytes that unpacks 4-bit weights by PyTorch's own operations on CPUs, and
-whose layers made from here on stay as they are. It quantizes nothing itself.
+In: nothing. Out: a bitsandbytes that unpacks 4-bit weights alike and rightly on all CPUs, and whose
+layers made from here on stay as they are. It quantizes nothing itself.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def plain_kernels() -> None:
 
     Of bitsandbytes 0.50.2 two things are replaced, on CPUs only:
 
-    - Its 4-bit kernel is chosen by the CPU, and the one for AVX-512 unpacks wrongly where a layer
-      is 16, 32 or 48 inputs wide (docs/portability.md).
+    - Its 4-bit kernel is chosen by the CPU, and the one for AVX-512 unpacks wrongly where a block
+      of weights goes over the end of a row (docs/portability.md). `unpack` calls it for no others.
     - On a CPU with AVX512-BF16 it packs a layer's weights at its first evaluation and computes in
       bfloat16 from then on: other numbers than on other CPUs, and no gradient in the steps after.
     """
@@ -57,8 +57,47 @@ def unpack(
 
     `packed` has any shape and holds two codes in a byte, the first in the upper half; `scales` is
     `(blocks,)`, of the flattened weights; `kind` is `nf4` or `fp4`. A single product in float32,
-    so every CPU gives the same.
+    so every CPU gives the same, and bitsandbytes' kernel, too, where it is right.
     """
+    import torch
+
+    if dtype == torch.float32 and shape and shape[-1] % blocksize == 0:
+        kernel = _kernel(kind)
+        if kernel is not None:
+            weights = torch.empty(list(shape), dtype=dtype)
+            packed, scales = packed.contiguous(), scales.float().contiguous()
+            rows = weights.numel() // shape[-1]
+            tensors = (packed, scales, weights)
+            numbers = (blocksize, rows, shape[-1])
+            kernel(*(one.data_ptr() for one in tensors), *numbers)
+            return weights
+    return unpack_plainly(packed, scales, blocksize, kind, shape, dtype)
+
+
+@cache
+def _kernel(kind: str) -> Any:
+    """bitsandbytes' function for one kind of codes; None where it has no library for this CPU."""
+    import ctypes
+
+    library = getattr(import_module("bitsandbytes.cextension").lib, "_lib", None)
+    name = f"cdequantize_blockwise_cpu_{kind}_fp32"
+    if not isinstance(library, ctypes.CDLL) or not hasattr(library, name):
+        return None
+    kernel = library[name]
+    kernel.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_longlong] * 3
+    kernel.restype = None
+    return kernel
+
+
+def unpack_plainly(
+    packed: torch.Tensor,
+    scales: torch.Tensor,
+    blocksize: int,
+    kind: str,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """As `unpack`, by PyTorch's own operations, for blocks of any size."""
     import torch
     from bitsandbytes.backends.utils import _get_4bit_code
 

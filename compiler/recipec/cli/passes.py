@@ -30,6 +30,7 @@ from recipec.plan.make import make_plan
 from recipec.plan.plan import Plan
 from recipec.progress import Progress
 from recipec.recipe.bases import in_registry
+from recipec.recipe.promise import on_cpus
 from recipec.store import Store, canonical, sha256
 
 

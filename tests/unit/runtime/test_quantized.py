@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +27,57 @@ def test_unpacked_is_near_what_was_packed(width: int, kind: str) -> None:
     steps = functional.get_4bit_type(kind, device="cpu").sort().values.diff().max() / 2
     scales = state.absmax.repeat_interleave(64)[: weights.numel()].view_as(weights)
     assert ((found - weights).abs() <= scales * steps * 1.001).all()
+
+
+@pytest.mark.parametrize("blocksize", [64, 128, 1024])
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_bitsandbytes_kernel_and_plain_operations_agree_to_the_bit(
+    kind: str, blocksize: int
+) -> None:
+    """For every width: it is called for those only where no block goes over the end of a row."""
+    assert quantized._kernel(kind) is not None
+    seeded = torch.Generator().manual_seed(0)
+    for width in (16, 40, 64, 96, 128, 192, 576, 1024, 1536, 3072):
+        for rows in (1, 3, 50):
+            weights = torch.randn(rows, width, generator=seeded) * 7
+            packed, state = functional.quantize_4bit(weights, quant_type=kind, blocksize=blocksize)
+            given = (packed, state.absmax, blocksize, kind, (rows, width), torch.float32)
+            assert torch.equal(quantized.unpack(*given), quantized.unpack_plainly(*given)), width
+
+
+DIGEST = """
+import hashlib
+import torch
+from bitsandbytes import functional
+from recipec_runtime import quantized
+quantized.plain_kernels()
+found = hashlib.sha256()
+packed = torch.arange(256, dtype=torch.uint8).repeat(288)
+scales = torch.linspace(0.001, 9.0, 1152)
+for kind in ("nf4", "fp4"):
+    for width in (64, 192, 576, 2048, 48):
+        rows = 73728 // width
+        found.update(torch.ops.bitsandbytes.dequantize_4bit(
+            packed[:rows * width // 2], scales, 64, kind, [rows, width], torch.float32
+        ).numpy().tobytes())
+print(found.hexdigest(), quantized._kernel("nf4") is not None)
+"""
+
+
+@pytest.mark.slow
+def test_an_emulated_haswell_unpacks_the_same() -> None:
+    emulator = shutil.which("qemu-x86_64")
+    assert emulator is not None, "the tests need Debian's qemu-user"
+    python = [os.path.realpath(sys.executable), "-c", DIGEST]
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    source = str(Path(quantized.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, *packages])}
+    said = [
+        subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+        for command in (python, [emulator, "-cpu", "Haswell", *python])
+    ]
+    assert said[0] == said[1]
+    assert said[0].endswith(" True\n")
 
 
 def test_the_values_are_the_tables_own() -> None:
