@@ -61,8 +61,9 @@ def unpack(
     """
     import torch
 
-    if dtype == torch.float32 and shape and shape[-1] % blocksize == 0:
-        kernel = _kernel(kind)
+    # Of fp4's two zeros it gives one or the other, by the CPU.
+    if kind == "nf4" and dtype == torch.float32 and shape and shape[-1] % blocksize == 0:
+        kernel = _kernel()
         if kernel is not None:
             weights = torch.empty(list(shape), dtype=dtype)
             packed, scales = packed.contiguous(), scales.float().contiguous()
@@ -75,12 +76,12 @@ def unpack(
 
 
 @cache
-def _kernel(kind: str) -> Any:
-    """bitsandbytes' function for one kind of codes; None where it has no library for this CPU."""
+def _kernel() -> Any:
+    """bitsandbytes' function for nf4; None where it has no library for this CPU."""
     import ctypes
 
     library = getattr(import_module("bitsandbytes.cextension").lib, "_lib", None)
-    name = f"cdequantize_blockwise_cpu_{kind}_fp32"
+    name = "cdequantize_blockwise_cpu_nf4_fp32"
     if not isinstance(library, ctypes.CDLL) or not hasattr(library, name):
         return None
     kernel = library[name]
