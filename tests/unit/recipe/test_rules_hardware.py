@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -78,3 +80,17 @@ def test_no_gpu_is_portable() -> None:
     assert broken(hardware=gpu, reproducibility="seeded") == []
     assert promise_of(recipe(hardware=gpu)) == "bitwise"
     assert promise_of(recipe()) == "portable"
+
+
+def test_a_recipe_for_cpus_pays_for_no_catalogue_of_gpus() -> None:
+    script = (
+        "import sys\n"
+        "from tests.unit.recipe.test_rules import broken\n"
+        "print(broken(), 'recipec.catalog.hardware' in sys.modules)\n"
+        "print(broken(hardware={'accelerator': 'nvidia-l4'}),"
+        " 'recipec.catalog.hardware' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[] False\n[] True\n"
