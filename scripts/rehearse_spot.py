@@ -162,7 +162,7 @@ def rehearse(machines: Machines, options: argparse.Namespace) -> int:
     for number in range(1, options.rounds + 1):
         shutil.rmtree(machines.volume, ignore_errors=True)
         machines.log()
-        this = list(disturb(machines, chance, whole, options))
+        this = list(disturb(machines, chance, whole, options, first=number))
         stops += this
         fault = finish(machines, wanted, ended=bool(this) and this[-1].code == 0)
         wrong += bool(fault)
@@ -180,12 +180,17 @@ def rehearse(machines: Machines, options: argparse.Namespace) -> int:
 
 
 def disturb(
-    machines: Machines, chance: random.Random, whole: float, options: argparse.Namespace
+    machines: Machines,
+    chance: random.Random,
+    whole: float,
+    options: argparse.Namespace,
+    *,
+    first: int,
 ) -> Iterator[Stop]:
     """Stop a run again and again; until it ends by itself, because the moment came too late."""
-    for number in range(options.stops):
+    for number in range(first, first + options.stops):
         after = chance.uniform(0.1, 0.95) * whole
-        grace = options.grace if number % 2 == 0 else chance.uniform(0.0, min(1.0, options.grace))
+        grace = options.grace if number % 2 else chance.uniform(0.0, min(1.0, options.grace))
         child = machines.start(grace)
         time.sleep(after)
         with suppress(ProcessLookupError):
