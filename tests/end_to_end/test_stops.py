@@ -21,7 +21,6 @@ def test_another_machine_goes_on_from_the_platform_s_folder(tmp_path: Path) -> N
     root = place_cell(tmp_path / "root", "causal-lm", "lora", "llama", training=TRAINING)
     saved, bucket = tmp_path / "saved", tmp_path / "bucket/run"
     on: dict[str, Any] = {
-        "RECIPEC_ENGINE": "databricks",
         "RECIPEC_CHECKPOINTS": str(saved),
         "RECIPEC_COLLECT": str(bucket),
     }
