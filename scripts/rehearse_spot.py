@@ -13,8 +13,10 @@ may finish, and every file must be the undisturbed run's, byte for byte; exit co
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -55,6 +57,14 @@ class Stop:
     grace: float
     code: int
     """0: it had ended before. 143: it saved a checkpoint. Else it was killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The stops that hit a run, and what was wrong with its end; empty if nothing was."""
+
+    stops: tuple[Stop, ...]
+    fault: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,45 +157,65 @@ def main() -> int:
 
 
 def rehearse(machines: Machines, options: argparse.Namespace) -> int:
-    """All rounds. OK if each ended with the undisturbed run's bytes, and some stop hit a run."""
-    started = time.monotonic()
+    """All rounds. OK if each ended with the undisturbed run's bytes."""
     code = wait(machines.start(options.grace))
-    whole = time.monotonic() - started
     if code != 0:
         print(f"the undisturbed run ended with exit code {code}:\n{machines.log()}")
         return code
     wanted = machines.files()
+    whole = float(json.loads((machines.output / "machine.json").read_bytes())["seconds"])
     print(f"undisturbed: {whole:.1f} s on {machines.engine}, {len(wanted)} files", flush=True)
     chance = random.Random(options.seed)
+    rounds = [
+        one_round(n + 1, machines, wanted, chance, whole, options) for n in range(options.rounds)
+    ]
+    stops = [stop for one in rounds for stop in one.stops]
+    saved = sum(stop.code == 128 + signal.SIGTERM for stop in stops)
+    wrong = sum(bool(one.fault) for one in rounds)
+    print(f"{len(rounds)} rounds, {len(stops)} stops: {saved} ended by themselves after SIGTERM,")
+    print(f"{len(stops) - saved} were killed; {len(rounds) - wrong} passed, {wrong} failed")
+    return MISMATCH if wrong else OK
+
+
+def one_round(
+    number: int,
+    machines: Machines,
+    wanted: Mapping[str, str],
+    chance: random.Random,
+    whole: float,
+    options: argparse.Namespace,
+) -> Round:
+    """Stop a run some times and let it finish; again from its start if no stop came in time."""
     stops: list[Stop] = []
-    wrong = 0
-    for number in range(1, options.rounds + 1):
+    ended = True
+    while not stops:
         shutil.rmtree(machines.volume, ignore_errors=True)
         machines.log()
-        this = list(disturb(machines, chance, whole, options))
-        stops += this
-        fault = finish(machines, wanted, ended=bool(this) and this[-1].code == 0)
-        wrong += bool(fault)
-        told = ", ".join(f"{s.after:.1f} s ({s.code})" for s in this)
-        resumed = machines.log().count("resumed at step")
-        print(
-            f"{number:>3}: stopped at {told}; resumed {resumed}: {fault or 'same bytes'}",
-            flush=True,
-        )
-    hit = [stop for stop in stops if stop.code != 0]
-    saved = sum(stop.code == 128 + signal.SIGTERM for stop in hit)
-    print(f"{options.rounds} rounds, {len(hit)} stops: {saved} ended by themselves after SIGTERM,")
-    print(f"{len(hit) - saved} were killed; {options.rounds - wrong} passed, {wrong} failed")
-    return MISMATCH if wrong or not hit else OK
+        found = list(disturb(machines, chance, whole, options, first=number))
+        stops = [stop for stop in found if stop.code != 0]
+        ended = len(stops) < len(found)
+    fault = finish(machines, wanted, ended=ended)
+    told = ", ".join(f"{stop.after:.1f} s (exit code {stop.code})" for stop in stops)
+    resumed = re.findall(r"resumed at step (\d+)", machines.log())
+    print(
+        f"{number:>3}: stopped after {told}; resumed at {resumed}: {fault or 'same bytes'}",
+        flush=True,
+    )
+    return Round(stops=tuple(stops), fault=fault)
 
 
 def disturb(
-    machines: Machines, chance: random.Random, whole: float, options: argparse.Namespace
+    machines: Machines,
+    chance: random.Random,
+    whole: float,
+    options: argparse.Namespace,
+    *,
+    first: int,
 ) -> Iterator[Stop]:
     """Stop a run again and again; until it ends by itself, because the moment came too late."""
-    for number in range(options.stops):
+    for number in range(first, first + options.stops):
         after = chance.uniform(0.1, 0.95) * whole
-        grace = options.grace if number % 2 == 0 else chance.uniform(0.0, min(1.0, options.grace))
+        grace = options.grace if number % 2 else chance.uniform(0.0, min(1.0, options.grace))
         child = machines.start(grace)
         time.sleep(after)
         with suppress(ProcessLookupError):

@@ -105,10 +105,10 @@ def read(
     if found.world_size != world_size:
         shown = f"{found.world_size} process{'es' if found.world_size > 1 else ''}"
         if found.nodes > 1:
-            shown += f" on {found.nodes} machines, of which this is number {found.node_rank},"
+            shown += f" on {found.nodes} machines, of which this is number {found.node_rank}"
         verb = "are" if found.world_size > 1 else "is"
         raise EnvironmentLacks(
-            f"there {verb} {shown} and the recipe was compiled for {world_size}",
+            f"there {verb} {shown}, and the recipe was compiled for {world_size}",
             hint="the number of processes changes the bytes; start as many as run.json says",
         )
     return found

@@ -317,7 +317,8 @@ def test_what_the_environment_lacks(roots: Roots, tmp_path: Path) -> None:
     done = run("sing", root, tmp_path / "out")
     assert (done.returncode, done.stderr) == (
         2,
-        "usage: python -m recipec_runtime train|evaluate\n",
+        "usage: python -m recipec_runtime train|evaluate\n"
+        "  hint: the recipe's settings are in the image; arguments do not change them\n",
     )
 
 

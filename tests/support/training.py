@@ -28,7 +28,7 @@ from tests.support.settings import SUMMARY, lock_of, outputs, place_recipe
 from tests.support.warm import run_warm
 
 PROJECT = Path(__file__).parents[2]
-INPUTS = {"RECIPEC_TRAINED", "RECIPEC_ADAPTED"}
+INPUTS = {"RECIPEC_TRAINED", "RECIPEC_ADAPTED", "RECIPEC_CHECKPOINTS", "RECIPEC_COLLECT"}
 """Variables that say where something lies, and have no part in how Python starts."""
 
 

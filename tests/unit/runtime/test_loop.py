@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 
 from recipec_runtime import stop
-from recipec_runtime.errors import TrainingFailed
+from recipec_runtime.errors import Stopped, TrainingFailed
 from recipec_runtime.loop import Loop
 from recipec_runtime.ranks import read
 from recipec_runtime.run import Run
@@ -197,3 +201,85 @@ def test_lost_rows_are_in_the_metrics(tmp_path: Path) -> None:
     loop.finish()
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics == {"train": {"loss": 1.0, "rows": {"dropped": 3}}}
+
+
+@pytest.fixture
+def term() -> Iterator[Callable[[], None]]:
+    """What sends SIGTERM to this very process, whose signals the runtime has taken over."""
+    before = {number: signal.getsignal(number) for number in stop.SIGNALS}
+    stop.install()
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_waits_for_the_end_of_a_step_and_for_a_checkpoint(
+    tmp_path: Path, term: Callable[[], None]
+) -> None:
+    loop, model = make_loop(tmp_path)
+    done = []
+
+    def train() -> None:
+        for step in loop.steps():
+            if step == 2:
+                term()
+            put(model, step + 1.0)
+            log(loop, step)
+            done.append(step)
+
+    with pytest.raises(Stopped):
+        train()
+    assert done == [0, 1, 2]
+    again, other = make_loop(tmp_path)
+    assert (again.done, other.weight.item()) == (3, 3.0)
+
+
+def test_a_signal_does_not_wait_for_a_measurement(tmp_path: Path, term: Callable[[], None]) -> None:
+    """All that there is to keep is in the checkpoint before it, and a platform waits 30 s."""
+    loop, model = make_loop(tmp_path)
+    reached = []
+
+    def train() -> None:
+        for step in loop.steps():
+            if step == 2:
+                loop.checkpoint(step)
+                term()
+                reached.append(step)
+                loop.record(step, {"loss": 1.0})
+            put(model, step + 1.0)
+            log(loop, step)
+
+    with pytest.raises(Stopped):
+        train()
+    assert reached == []
+    again, other = make_loop(tmp_path)
+    assert (again.done, other.weight.item()) == (2, 2.0)
+
+
+def test_a_signal_after_the_measurement_waits_again(
+    tmp_path: Path, term: Callable[[], None]
+) -> None:
+    loop, _ = make_loop(tmp_path)
+    for step in loop.steps():
+        loop.checkpoint(step)
+        loop.record(step, {"loss": 1.0})
+        term()
+        log(loop, step)
+        break
+    with pytest.raises(Stopped):
+        loop.checkpoint(1)
+    assert make_loop(tmp_path)[0].done == 1
+
+
+def test_the_checkpoint_lies_where_the_platform_keeps_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    run = replace(make_run(tmp_path), saved=tmp_path / "volume/legal-t5")
+    loop = Loop(run, model, optimizer, steps=4, log_every=2, checkpoint_every=2)
+    for step in loop.steps():
+        log(loop, step)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["state.pt"]
+    assert not (run.output / "checkpoint").exists()
+    loop.finish()
+    assert list((tmp_path / "volume").iterdir()) == []
