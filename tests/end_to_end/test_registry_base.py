@@ -92,7 +92,7 @@ def locked(world: World) -> Project:
 
 
 @pytest.fixture
-def fresh(world: World, locked: Project, tmp_path: Path) -> Project:
+def fresh(locked: Project, tmp_path: Path) -> Project:
     """The same project and lock on another machine: no layer of the base is in its cache."""
     copy = copy_of(locked, tmp_path / "copy", inputs=True)
     copy.environment["DOCKER_CONFIG"] = str(tmp_path / "docker")

@@ -1,4 +1,4 @@
-"""The files of an image of others: layers over one another, whiteouts, links, only what is asked."""
+"""The files of an image of others: layers over one another, whiteouts, links."""
 
 from __future__ import annotations
 
