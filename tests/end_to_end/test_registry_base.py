@@ -147,6 +147,8 @@ def test_a_lock_builds_elsewhere_without_one_layer_of_it(
     assert blobs_asked(world.seen, world) == []
     assert has(fresh, world.borrowed) == [False] * 3
     assert [row["kind"] for row in built["layers"][:4]] == [*["base-image"] * 3, "mounts"]
+    fresh.run("verify", "recipes/tiny.yaml", "--image-only")
+    assert has(fresh, world.borrowed) == [False] * 3
     # A build with nothing to do does not miss them either, nor ask for anything.
     world.seen.seen.clear()
     assert fresh.json("build", "recipes/tiny.yaml")["up_to_date"]
@@ -321,7 +323,7 @@ def test_a_tag_alone_is_refused_with_its_digest(world: World) -> None:
     world.seen.seen.clear()
     check = project.run("check", "recipes/tiny.yaml", code=1).stderr
     assert f"error: {message}\n" in check
-    assert f"hint: write {name}@sha256:…; `recipec lock` asks the registry" in check
+    assert f"hint: write {name}@sha256:...; `recipec lock` asks the registry" in check
     assert world.seen.seen == []
     lock = project.run("lock", "recipes/tiny.yaml", code=1).stderr
     digest = world.base.manifest.digest

@@ -36,6 +36,7 @@ pytestmark = [
 DOCKER = "/usr/bin/docker"
 MOVE = """
 import os, shutil
+os.makedirs('/usr/local/bin', exist_ok=True)
 shutil.copy2('/usr/bin/python3.11', '/usr/local/bin/python3.11')
 shutil.copytree('/usr/lib/python3.11', '/usr/local/lib/python3.11', symlinks=True)
 os.symlink('python3.11', '/usr/local/bin/python3')

@@ -42,7 +42,7 @@ def _moving_base(loaded: Loaded) -> Iterator[Diagnostic]:
     """A base by tag alone. It is no rule of the language, so that a lock can tell the digest."""
     base = loaded.recipe.image.base
     if in_registry(base) and not digest_in(base):
-        hint = f"write {base}@sha256:…; `recipec lock` asks the registry for the digest"
+        hint = f"write {base}@sha256:...; `recipec lock` asks the registry for the digest"
         yield loaded.document().diagnostic(("image", "base"), MUST, hint)
 
 

@@ -62,10 +62,11 @@ class ImageOptions:
         str,
         Meta(
             pattern=BASE,
+            examples=["debian-12", "debian-13"],
             description=(
                 "The base: Debian packages and their CPython, 3.11 of `debian-12` and 3.13 of"
                 " `debian-13`; or an image of a registry by digest, such as"
-                " `registry.example/org/python@sha256:…`, with the CPython that is found in it."
+                " `registry.example/org/python@sha256:...`, with the CPython that is found in it."
             ),
         ),
     ] = "debian-12"
