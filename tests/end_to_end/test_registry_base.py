@@ -248,7 +248,7 @@ def test_an_archive_has_them_and_so_has_the_layout(
     assert listed == [image]
     folder = fresh.json("inspect", str(fresh.build))["layers"]
     assert folder[0]["kind"] == "base-image"
-    assert folder[0]["from"] == []
+    assert folder[0]["from"] == [image]
     exported = fresh.json("export-archive", "recipes/tiny.yaml", "--to", str(tmp_path / "a.tar"))
     assert exported["image"] == built["image"]
     assert all((layout / name).is_file() for name in names)
@@ -314,6 +314,14 @@ def test_the_evidence_names_it(world: World, fresh: Project) -> None:
     row = next(row for row in inputs if row["name"] == "org/python")
     assert row["digest"]["sha256"] == world.base.manifest.digest[7:]
     assert "127.0.0.1" not in text
+    target = f"{world.kept.host}/team/attested:one"
+    fresh.run("push", "recipes/tiny.yaml", target)
+    image = {"type": "image", "name": "org/python", "version": None}
+    image["sha256"] = world.base.manifest.digest
+    for _ in range(2):  # by its history, and then by what is attached
+        layers = fresh.json("inspect", target)["layers"]
+        assert [layer["from"] for layer in layers[:3]] == [[image]] * 3
+        fresh.run("attest", "recipes/tiny.yaml", target)
 
 
 def test_a_tag_alone_is_refused_with_its_digest(world: World) -> None:
