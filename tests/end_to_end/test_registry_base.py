@@ -92,7 +92,7 @@ def locked(world: World) -> Project:
 
 
 @pytest.fixture
-def fresh(world: World, locked: Project, tmp_path: Path) -> Project:
+def fresh(locked: Project, tmp_path: Path) -> Project:
     """The same project and lock on another machine: no layer of the base is in its cache."""
     copy = copy_of(locked, tmp_path / "copy", inputs=True)
     copy.environment["DOCKER_CONFIG"] = str(tmp_path / "docker")
@@ -147,6 +147,8 @@ def test_a_lock_builds_elsewhere_without_one_layer_of_it(
     assert blobs_asked(world.seen, world) == []
     assert has(fresh, world.borrowed) == [False] * 3
     assert [row["kind"] for row in built["layers"][:4]] == [*["base-image"] * 3, "mounts"]
+    fresh.run("verify", "recipes/tiny.yaml", "--image-only")
+    assert has(fresh, world.borrowed) == [False] * 3
     # A build with nothing to do does not miss them either, nor ask for anything.
     world.seen.seen.clear()
     assert fresh.json("build", "recipes/tiny.yaml")["up_to_date"]
@@ -246,7 +248,7 @@ def test_an_archive_has_them_and_so_has_the_layout(
     assert listed == [image]
     folder = fresh.json("inspect", str(fresh.build))["layers"]
     assert folder[0]["kind"] == "base-image"
-    assert folder[0]["from"] == []
+    assert folder[0]["from"] == [image]
     exported = fresh.json("export-archive", "recipes/tiny.yaml", "--to", str(tmp_path / "a.tar"))
     assert exported["image"] == built["image"]
     assert all((layout / name).is_file() for name in names)
@@ -312,6 +314,14 @@ def test_the_evidence_names_it(world: World, fresh: Project) -> None:
     row = next(row for row in inputs if row["name"] == "org/python")
     assert row["digest"]["sha256"] == world.base.manifest.digest[7:]
     assert "127.0.0.1" not in text
+    target = f"{world.kept.host}/team/attested:one"
+    fresh.run("push", "recipes/tiny.yaml", target)
+    image = {"type": "image", "name": "org/python", "version": None}
+    image["sha256"] = world.base.manifest.digest
+    for _ in range(2):  # by its history, and then by what is attached
+        layers = fresh.json("inspect", target)["layers"]
+        assert [layer["from"] for layer in layers[:3]] == [[image]] * 3
+        fresh.run("attest", "recipes/tiny.yaml", target)
 
 
 def test_a_tag_alone_is_refused_with_its_digest(world: World) -> None:
@@ -321,7 +331,7 @@ def test_a_tag_alone_is_refused_with_its_digest(world: World) -> None:
     world.seen.seen.clear()
     check = project.run("check", "recipes/tiny.yaml", code=1).stderr
     assert f"error: {message}\n" in check
-    assert f"hint: write {name}@sha256:…; `recipec lock` asks the registry" in check
+    assert f"hint: write {name}@sha256:...; `recipec lock` asks the registry" in check
     assert world.seen.seen == []
     lock = project.run("lock", "recipes/tiny.yaml", code=1).stderr
     digest = world.base.manifest.digest

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 from recipec.cli.frontend import Loaded, load
 from recipec.cli.state import Built
 from recipec.errors import RecipecError, RecipeError, UnusableBase, UsageError
-from recipec.image.image import Image
-from recipec.image.layout import lacking, write_layout
 from recipec.progress import Progress
-from recipec.recipe.bases import digest_in
+from recipec.recipe.bases import MUST, digest_in
 from recipec.store import Store
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from recipec.publish.reference import Source
 
 _PATH = ("image", "base")
-MUST = "an image of a registry must be named by digest: a tag can be moved"
 
 
 def pin(
@@ -71,7 +68,12 @@ def bring(built: Built, store: Store, progress: Progress) -> None:
     For whatever reads an image here: engines, archives. Raises EnvironmentLacks or HashMismatch
     where the registry does not give them.
     """
-    if _bring(built.image, built, store, progress):
+    from recipec.image.layout import lacking, write_layout
+
+    absent = lacking(built.image, store)
+    if absent:
+        place = _place(load(built.project, store))
+        _registry(place, store, progress).layers([layer.blob for layer in absent])
         reference = f"recipec.local/{built.name}:latest"
         write_layout(built.image, store, built.folder / "image", reference=reference)
 
@@ -104,14 +106,6 @@ def lender(built: Built, store: Store) -> Lender | None:
     if not borrowed:
         return None
     return Lender(source=_place(load(built.project, store)), digests=borrowed)
-
-
-def _bring(image: Image, built: Built, store: Store, progress: Progress) -> bool:
-    absent = lacking(image, store)
-    if absent:
-        place = _place(load(built.project, store))
-        _registry(place, store, progress).layers([layer.blob for layer in absent])
-    return bool(absent)
 
 
 def _place(loaded: Loaded) -> Source:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recipec.cli.bases import MUST
 from recipec.cli.frontend import Loaded
 from recipec.errors import Diagnostic, NoSuchPackage, RecipecError, RecipeError
 from recipec.pins.data import read_corpus, read_data
 from recipec.pins.models import ModelFacts, read_folder
 from recipec.plan.fit import Target, misfits
 from recipec.plan.refusals import silent_models
-from recipec.recipe.bases import digest_in, in_registry
+from recipec.recipe.bases import MUST, digest_in, in_registry
 from recipec.store import Store
 
 
@@ -39,10 +38,10 @@ def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
 
 
 def _moving_base(loaded: Loaded) -> Iterator[Diagnostic]:
-    """A base by tag alone. It is no rule of the language, so that a lock can tell the digest."""
+    """A base by tag alone."""
     base = loaded.recipe.image.base
     if in_registry(base) and not digest_in(base):
-        hint = f"write {base}@sha256:…; `recipec lock` asks the registry for the digest"
+        hint = f"write {base}@sha256:...; `recipec lock` asks the registry for the digest"
         yield loaded.document().diagnostic(("image", "base"), MUST, hint)
 
 

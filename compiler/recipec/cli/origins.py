@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from recipec.image.opened import Opened, OpenedLayer
     from recipec.pins.lockfile import Lock
 
-_CARGO = {"library": "wheel", "machine-learning-model": "model", "data": "data"}
+_CARGO = {
+    "library": "wheel",
+    "machine-learning-model": "model",
+    "data": "data",
+    "container": "image",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +48,22 @@ Rows = dict[str, list[Row]]
 
 
 def from_history(image: Opened) -> Rows:
-    """The wheels that the history names."""
+    """The wheels that the history names, and the image that ours begins with."""
     return {
-        layer.diff_id: [
+        layer.diff_id: _of_base(layer)
+        or [
             Row(type="wheel", name=name, version=version) for name, version in layer.origin.packages
         ]
         for layer in image.layers
     }
+
+
+def _of_base(layer: OpenedLayer) -> list[Row]:
+    """`org/python@sha256:... 1/4` of a layer's name as a row; none for a layer of ours."""
+    if layer.origin.kind != BORROWED:
+        return []
+    name, _, digest = layer.origin.name.partition(" ")[0].partition("@")
+    return [Row(type="image", name=name, sha256=digest)]
 
 
 def from_lock(image: Opened, lock: Lock) -> Rows:
@@ -63,7 +77,7 @@ def from_lock(image: Opened, lock: Lock) -> Rows:
                 for deb in lock.debs
             ]
         elif layer.origin.kind == BORROWED:
-            rows[layer.diff_id] = [_of_base(lock)] if lock.base else []
+            rows[layer.diff_id] = _of_base(layer)
         elif layer.origin.kind == "model":
             rows[layer.diff_id] = [
                 Row(type="model", name=file.path, sha256=file.sha256) for file in lock.model.files
@@ -85,21 +99,15 @@ def from_lock(image: Opened, lock: Lock) -> Rows:
     return rows
 
 
-def _of_base(lock: Lock) -> Row:
-    """The image that ours begins with, in a row of each of its layers."""
-    assert lock.base is not None, lock.recipe
-    return Row(type="image", name=lock.base.repository, sha256=lock.base.manifest)
-
-
 def from_sbom(image: Opened, bill: Mapping[str, Any]) -> Rows:
     """What an attached bill of materials says; it is believed as far as whoever attached it."""
     rows = {layer.diff_id: list[Row]() for layer in image.layers}
     by_digest = {layer.digest: layer.diff_id for layer in image.layers}
     for part in _rows(bill, "components"):
-        said = {str(row.get("name")): row.get("value") for row in _rows(part, "properties")}
-        found = by_digest.get(str(said.get("recipec:layer")))
-        if found is not None:
-            rows[found] += _of_component(part)
+        for said in _rows(part, "properties"):
+            found = by_digest.get(str(said.get("value")))
+            if said.get("name") == "recipec:layer" and found is not None:
+                rows[found] += _of_component(part)
     return rows
 
 
@@ -113,12 +121,13 @@ def _of_component(part: Mapping[str, Any]) -> list[Row]:
     kind = _CARGO.get(str(part.get("type")), "file")
     if str(part.get("purl", "")).startswith("pkg:deb/"):
         kind = "deb"
-    inner = _rows(part, "components") or [part]
+    # What a base has in it is in one of its layers, and nobody says in which.
+    inner = [part] if kind == "image" else _rows(part, "components") or [part]
     return [
         Row(
             type=kind,
             name=str(one.get("name", "")),
-            version=str(one.get("version", "")),
+            version="" if kind == "image" else str(one.get("version", "")),
             sha256=_hash(one),
         )
         for one in inner
@@ -141,7 +150,7 @@ def from_layers(image: Opened, *, every: bool) -> Rows:
         if layer.origin.kind == BORROWED and not image.holds(layer):
             continue  # it is in a registry, and nobody here has needed it yet
         if every or layer.origin.kind == "base":
-            rows[layer.diff_id] = _read(image, layer, every=every)
+            rows[layer.diff_id] = [*_of_base(layer), *_read(image, layer, every=every)]
     return rows
 
 

@@ -52,6 +52,12 @@ def unpack(store: Store, *members: tuple[str, bytes | None, dict[str, object]]) 
     return unpack_layers([layer_of(store, "tested", tar_of(*members))], store)[0].folder
 
 
+def test_devices_of_dev_are_passed_over(store: Store) -> None:
+    device: dict[str, object] = {"type": tarfile.CHRTYPE, "mode": 0o666}
+    folder = unpack(store, ("dev/", None, FOLDER), ("dev/null", None, device), ("a", b"1", FILE))
+    assert sorted(path.name for path in folder.rglob("*")) == ["a", "dev"]
+
+
 def test_files_folders_links_modes_and_times(store: Store) -> None:
     long = "d/" + "n" * 150 + "/é"
     folder = unpack(

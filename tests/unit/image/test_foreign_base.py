@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import tarfile
 from dataclasses import replace
@@ -154,14 +153,13 @@ def test_nothing_of_ours_stands_among_its_files(here: Here) -> None:
     found: dict[str, tarfile.TarInfo] = {}
     texts: dict[str, bytes] = {}
     for layer in image.layers[2:]:
-        with gzip.open(here.store.path(layer.blob.digest)) as stream:
-            with tarfile.open(fileobj=stream) as archive:
-                for member in archive:
-                    found[member.name] = member
-                    if member.isreg() and "/bin/" in member.name:
-                        data = archive.extractfile(member)
-                        assert data is not None
-                        texts[member.name] = data.read()
+        with tarfile.open(here.store.path(layer.blob.digest), "r:gz") as archive:
+            for member in archive:
+                found[member.name] = member
+                if member.isreg() and "/bin/" in member.name:
+                    data = archive.extractfile(member)
+                    assert data is not None
+                    texts[member.name] = data.read()
     files = {name for name, member in found.items() if not member.isdir()}
     assert all(name.startswith("opt/recipec/") for name in files)
     folders = {name for name, member in found.items() if member.isdir()} - {"opt"}

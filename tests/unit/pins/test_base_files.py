@@ -1,4 +1,4 @@
-"""The files of an image of others: layers over one another, whiteouts, links, only what is asked."""
+"""The files of an image of others: layers over one another, whiteouts, links."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_links_are_followed_across_layers(tmp_path: Path) -> None:
     with tarfile.open(fileobj=raw, mode="w") as archive:
         info = tarfile.TarInfo("lib/python4")
         archive.addfile(info)
-    below = {"lib": "usr/lib", "usr/lib/python3": b"x"}
+    below: Files = {"lib": "usr/lib", "usr/lib/python3": b"x"}
     assert Here(tmp_path / "2", below, raw.getvalue()).fact("lib/python3") == b"x"
 
 

@@ -23,9 +23,10 @@ from tests.support.foreign import (
     system,
     tar_of,
 )
+from tests.support.images import Member
 
 USUAL = "/usr/local/bin:/usr/bin:/bin"
-DEBIAN = {
+DEBIAN: dict[str, Member] = {
     "usr/bin/python3.11": program(),
     "usr/bin/python3": "python3.11",
     "usr/lib/python3.11/os.py": b"",
@@ -151,14 +152,16 @@ def test_the_version_is_told(tmp_path: Path, version: str) -> None:
 def test_free_threaded_and_debug_builds_want_other_wheels(tmp_path: Path) -> None:
     for suffix, kind in (("t", "a free-threaded"), ("d", "a debug")):
         name = f"usr/local/bin/python3.13{suffix}"
-        files = {name: program(), "usr/local/bin/python3": f"python3.13{suffix}"}
+        files: dict[str, Member] = {name: program()}
+        files["usr/local/bin/python3"] = f"python3.13{suffix}"
         assert refusal(tmp_path, system(), files) == (
             f"its Python, /{name}, is {kind} build, for which wheels differ"
         )
 
 
 def test_a_program_without_its_library(tmp_path: Path) -> None:
-    files = {"usr/local/bin/python3.11": program(), "usr/local/bin/python3": "python3.11"}
+    files: dict[str, Member] = {"usr/local/bin/python3.11": program()}
+    files["usr/local/bin/python3"] = "python3.11"
     assert refusal(tmp_path, system(), files) == (
         "its Python, /usr/local/bin/python3.11, has no standard library: there is no"
         " /usr/local/lib/python3.11"
@@ -202,7 +205,10 @@ def test_glibc_must_be_new_enough(tmp_path: Path) -> None:
     assert refusal(tmp_path, system("2.17"), python()) == (
         "its glibc is 2.17; the wheels need 2.28 or later"
     )
-    older = {f"{LIBS}/libc-2.28.so": libc("2.28"), f"{LIBS}/libc.so.6": "libc-2.28.so"}
+    older: dict[str, Member] = {
+        f"{LIBS}/libc-2.28.so": libc("2.28"),
+        f"{LIBS}/libc.so.6": "libc-2.28.so",
+    }
     assert find(tmp_path, {**system(), **older}, python()).glibc == "2.28"
 
 

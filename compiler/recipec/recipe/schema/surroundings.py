@@ -88,6 +88,7 @@ class ImageOptions:
         str,
         Meta(
             pattern=BASE,
+            examples=["debian-12", "debian-13"],
             description=(
                 "The base: Debian packages and their CPython, 3.11 of `debian-12` and 3.13 of"
                 " `debian-13`; or an image of a registry by digest, such as"
