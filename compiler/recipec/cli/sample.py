@@ -17,7 +17,7 @@ WHOLE = 1 << 19
 """Bytes of a file that is read whole."""
 PIECES = 16
 PIECE = 1 << 15
-"""Bytes of a piece; rows longer than that are missed."""
+"""Bytes of a piece; rows longer than that are missed, unless all are: then the first is read."""
 
 
 def sample_rows(file: Path, task: TaskSettings) -> tuple[RowText, ...]:
@@ -31,8 +31,14 @@ def _lines(file: Path) -> Iterator[bytes]:
         if size <= WHOLE:
             yield from (line for line in stream if line.strip())
             return
+        found = 0
         for number in range(PIECES):
             stream.seek(number * (size - PIECE) // (PIECES - 1))
-            piece = stream.read(PIECE).split(b"\n")
             # what stands before the first line break and behind the last may be a part of a row
-            yield from (line for line in piece[1:-1] if line.strip())
+            for line in stream.read(PIECE).split(b"\n")[1:-1]:
+                if line.strip():
+                    found += 1
+                    yield line
+        if not found:
+            stream.seek(0)
+            yield next(line for line in stream if line.strip())
