@@ -6,8 +6,8 @@ machines with prices. Out: `Outlook`, and `Quote`s in the order of their cost. P
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recipec.catalog.hardware import Accelerator, Machine, accelerators, machines
@@ -17,6 +17,7 @@ from recipec.plan.layout import Layout, Needs, lay_out, with_micro_batch
 from recipec.plan.lengths import RowText
 from recipec.plan.memory import CannotEstimate, MemoryEstimate, estimate, settings_of
 from recipec.plan.plan import Settings
+from recipec.recipe.rules import cuda
 from recipec.recipe.schema import Recipe
 
 
@@ -134,13 +135,19 @@ def _refusal(run: Run, machine: Machine, outlook: Outlook) -> str:
     one, memory = outlook.accelerator, outlook.memory
     if one.kind == "tpu":
         return "this version does not train on TPUs"
-    if precision_of(run.settings) == "bf16" and one.kind == "gpu" and not one.bfloat16:
-        return "it does not compute in bfloat16"
+    if one.kind == "gpu" and (broken := next(_broken(run.recipe, one), "")):
+        return broken
     if one.kind == "cpu" and machine.vcpus < run.settings.hardware.threads:
         return f"it has {machine.vcpus} vCPUs"
     if one.kind == "cpu" and memory is not None and memory.bytes > machine.memory_bytes:
         return "it has too little memory"
     return "it has too little memory" if outlook.fits is False else ""
+
+
+def _broken(recipe: Recipe, gpu: Accelerator) -> Iterator[str]:
+    """What `check` would say of the recipe if it named that GPU."""
+    hardware = replace(recipe.hardware, accelerator=gpu.name)
+    yield from (found.message for found in cuda.rules(replace(recipe, hardware=hardware)))
 
 
 def best_of_each(found: Sequence[Quote]) -> tuple[Quote, ...]:

@@ -28,7 +28,7 @@ def run(rows: int = 1000, method: str = "lora", **sections: Any) -> Run:
     return Run(recipe=made, settings=settings, config=config, sample=SAMPLE)
 
 
-HALF = {"training": {"mixed_precision": "bf16"}}
+HALF: dict[str, Any] = {"training": {"mixed_precision": "bf16"}}
 EVERYWHERE = quotes(run(**HALF), list_prices())
 
 
@@ -152,8 +152,8 @@ def test_machines_come_in_the_order_of_their_cost_and_refused_ones_last() -> Non
     assert names(tuple(able)) == names(found)[: len(able)]
     assert [q.on_demand is None for q in able] == sorted(q.on_demand is None for q in able)
     refused = {quote.machine.accelerator: quote.refused for quote in found if quote.refused}
-    assert refused["nvidia-t4"] == "it does not compute in bfloat16"
-    assert refused["nvidia-v100-16gb"] == "it does not compute in bfloat16"
+    assert refused["nvidia-t4"].startswith("an NVIDIA T4 does not compute in bfloat16: ")
+    assert "has no code for an NVIDIA V100" in refused["nvidia-v100-16gb"]
     assert refused["nvidia-l4"] == "it has too little memory"
     assert refused["google-tpu-v5e"] == "this version does not train on TPUs"
     assert "nvidia-h100-80gb" not in refused
