@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipec.catalog import registries, support
+from recipec.catalog import hardware, prices, registries, support
 from recipec.cli.main import COMMANDS, _parser
 from recipec.recipe.json_schema import json_schema, json_schema_text
 from recipec_runtime import platforms, ranks
@@ -48,6 +48,7 @@ def pages() -> dict[str, str]:
         "cli.md": commands(),
         "registries.md": registries_page(),
         "platforms.md": platforms_page(),
+        "hardware.md": hardware_page(),
     }
 
 
@@ -180,6 +181,68 @@ def registries_page() -> str:
         more.append(f"- [{row.title}]({row.source}): {said}.")
     head = (HERE / "registries.head.md").read_text(encoding="utf-8")
     return "\n".join([NOTE + head, *rows, "", *more]) + "\n"
+
+
+def hardware_page() -> str:
+    """What `plan` says of time and money, from hardware.head.md, and the catalogue's tables."""
+    head = (HERE / "hardware.head.md").read_text(encoding="utf-8")
+    rows = [
+        "| accelerator | memory GiB, usable | compute capability, CUDA from | bf16 | fp16 | tf32"
+    ]
+    rows[0] += " | fp32 TFLOP/s | memory GB/s | link GB/s |"
+    rows.append("| --- |" + " --- |" * 8)
+    sources: dict[str, list[str]] = {}
+    for one in hardware.accelerators().values():
+        rows.append("| " + " | ".join(_accelerator(one)) + " |")
+        sources.setdefault(one.source, []).append(one.name)
+    rows += ["", *(f"- {', '.join(names)}: {source}." for source, names in sources.items())]
+    for cloud in hardware.CLOUDS:
+        rows += ["", f"## Machines of {_CLOUDS[cloud]}", "", *_machines(cloud)]
+    return NOTE + head + "\n".join(rows) + "\n"
+
+
+_CLOUDS = {"aws": "AWS", "google": "Google Cloud", "azure": "Azure", "ibm": "IBM Cloud"}
+
+
+def _accelerator(one: hardware.Accelerator) -> Iterator[str]:
+    aliases = "".join(f", `{alias}`" for alias in one.aliases)
+    yield f"`{one.name}`{aliases}" + (" (experimental)" if one.experimental else "")
+    memory, usable = (
+        f"{number / hardware.GIB:g}" if number else "-"
+        for number in (one.memory_bytes, one.usable_bytes)
+    )
+    yield f"{memory}, {usable}"
+    capability, first = (
+        ".".join(map(str, version)) if version else "-"
+        for version in (one.compute_capability, one.minimum_cuda)
+    )
+    last = f" to {'.'.join(map(str, one.maximum_cuda))}" if one.maximum_cuda else ""
+    yield f"{capability}, {first}{last}"
+    for peak in (one.bf16_flops, one.fp16_flops, one.tf32_flops, one.fp32_flops):
+        yield f"{peak / 1e12:g}" if peak else "-"
+    yield f"{one.memory_bandwidth / 1e9:g}" if one.memory_bandwidth else "-"
+    yield f"{one.link} {one.link_bandwidth / 1e9:g}" if one.link_bandwidth else one.link or "-"
+
+
+def _machines(cloud: str) -> Iterator[str]:
+    yield "| machine | accelerators | vCPUs | GiB | disk GB | Gbit/s | $ an hour | spot |"
+    yield "| --- |" + " --- |" * 7
+    said = set()
+    for machine in hardware.machines().values():
+        if machine.cloud != cloud:
+            continue
+        offer = prices.list_prices().get(machine.name, prices.Offer())
+        held = f"{machine.count} x {machine.accelerator}" if machine.count else "-"
+        cells = [f"`{machine.name}`", held, str(machine.vcpus)]
+        cells += [f"{machine.memory_bytes / hardware.GIB:g}"]
+        cells += ["-" if n is None else f"{n:g}" for n in (machine.disk_gb, machine.network_gbits)]
+        for price in (offer.on_demand, offer.spot):
+            cells.append(f"{price.dollars:g}" if price else "-")
+            said |= {f"{price.source}, {price.region}, {price.date}"} if price else set()
+        yield "| " + " | ".join(cells) + " |"
+        source = machine.source
+    yield ""
+    yield f"Machines: {source}. Prices: {'; '.join(sorted(said)) or 'none was found'}."
 
 
 def platforms_page() -> str:

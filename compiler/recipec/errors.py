@@ -152,6 +152,12 @@ class EnvironmentLacks(RecipecError):
     exit_code = ENVIRONMENT
 
 
+class TooLarge(RecipecError):
+    """The run needs more memory than the recipe's device has."""
+
+    exit_code = RECIPE
+
+
 class NoSuchPackage(EnvironmentLacks):
     """No archive has a package of that name; `package` is what was asked for."""
 

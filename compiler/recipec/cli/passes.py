@@ -19,7 +19,7 @@ from recipec.cli.frontend import Loaded
 from recipec.cli.state import Built
 from recipec.emit import dvc
 from recipec.emit.bundle import Bundle
-from recipec.errors import NoSuchPackage
+from recipec.errors import NoSuchPackage, RecipeError, TooLarge
 from recipec.image.format import LAYER_FORMAT
 from recipec.image.image import Image
 from recipec.pins.lock import LockResult, make_lock
@@ -154,13 +154,19 @@ def lock_and_plan(
     except NoSuchPackage as error:
         raise at_its_line(loaded, error) from error
     refuse_impossible(loaded, pinned.model)
-    plan = make_plan(
-        loaded.recipe,
-        pinned.lock,
-        family=pinned.model.family,
-        model_type=pinned.model.model_type,
-        config=pinned.model.config,
-    )
+    try:
+        plan = make_plan(
+            loaded.recipe,
+            pinned.lock,
+            family=pinned.model.family,
+            model_type=pinned.model.model_type,
+            config=pinned.model.config,
+        )
+    except TooLarge as error:
+        path = ("hardware", "accelerator")
+        raise RecipeError(
+            [loaded.document().diagnostic(path, error.message, error.hint)]
+        ) from error
     return pinned, plan
 
 

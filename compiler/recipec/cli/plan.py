@@ -1,74 +1,145 @@
-"""`recipec plan RECIPE`: every decision, who made it, and why."""
+"""`recipec plan RECIPE`: every decision, who made it, and why; what it takes, and what it costs."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from recipec.catalog.hardware import Accelerator, find_accelerator, machines_with
+from recipec.catalog.prices import Offer
 from recipec.cli.common import add_recipe
 from recipec.cli.compile import read_lock
 from recipec.cli.console import print_json, quiet_or_bars, table
 from recipec.cli.frontend import load
 from recipec.cli.members import members
+from recipec.cli.outlook import (
+    compare_table,
+    machines_table,
+    outlook_plain,
+    outlook_table,
+    quote_plain,
+)
+from recipec.cli.prices import prices_for
 from recipec.cli.project import Project, find_project
+from recipec.cli.sample import sample_rows
 from recipec.errors import OK
+from recipec.plan.outlook import Run, best_of_each, outlook_on, quotes
 from recipec.plan.plan import Plan
 from recipec.progress import Progress
 from recipec.store import Store
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """One recipe with its plan."""
+
+    plan: Plan
+    run: Run
+
+    @property
+    def name(self) -> str:
+        return self.plan.settings.name
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add_recipe(parser)
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="rank machines of all clouds by what the run costs there",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan, of a matrix each member's. It needs the model and the data, but no wheel."""
     project, store = find_project(options.recipe), Store()
-    several = members(project, store)
+    several, prices = members(project, store), prices_for(project)
     with quiet_or_bars(options.json) as bars:
-        plans = [plan_of(one, store, bars) for one in several]
+        planned = [_planned(one, store, bars) for one in several]
+    show, plain = (_compared, _compared_plain) if options.compare else (_shown, _plain)
     if options.json:
-        plain = [
-            {
-                "decisions": [asdict(decision) for decision in plan.decisions],
-                "settings": asdict(plan.settings),
-            }
-            for plan in plans
-        ]
-        named = [
-            {"name": plan.settings.name, **row} for plan, row in zip(plans, plain, strict=True)
-        ]
-        print_json(plain[0] if several == (project,) else {"members": named})
+        rows = [plain(one, prices) for one in planned]
+        named = [{"name": one.name, **row} for one, row in zip(planned, rows, strict=True)]
+        print_json(rows[0] if several == (project,) else {"members": named})
         return OK
-    print("\n\n".join(map(_table, plans)))
+    print("\n\n".join(show(one, prices) for one in planned))
     return OK
 
 
-def plan_of(project: Project, store: Store, progress: Progress) -> Plan:
+def _planned(project: Project, store: Store, progress: Progress) -> _Planned:
     """Every decision about one recipe. No lock is written and no package fetched."""
     from recipec.cli.passes import lock_and_plan
 
-    _, plan = lock_and_plan(
-        load(project, store),
+    loaded = load(project, store)
+    pinned, plan = lock_and_plan(
+        loaded,
         old=read_lock(project),
         store=store,
         progress=progress,
         locked=False,
         fetch_packages=False,
     )
-    return plan
+    train = next(file for file in pinned.lock.data if file.split == "train")
+    return _Planned(
+        plan=plan,
+        run=Run(
+            recipe=loaded.recipe,
+            settings=plan.settings,
+            config=pinned.model.config,
+            sample=sample_rows(pinned.sources[train.sha256], plan.settings.task),
+        ),
+    )
+
+
+def _own_device(planned: _Planned) -> Accelerator:
+    found = find_accelerator(planned.run.recipe.hardware.accelerator)
+    assert found is not None, "the rules have seen to it"
+    return found
+
+
+def _shown(planned: _Planned, prices: Mapping[str, Offer]) -> str:
+    """The page of one recipe."""
+    device = _own_device(planned)
+    parts = [_table(planned.plan), outlook_table(outlook_on(planned.run, device), planned.name)]
+    if device.kind != "cpu":
+        found = quotes(planned.run, prices, machines_with(device.name))
+        parts.append(machines_table(found))
+    else:
+        parts.append("  `recipec plan --compare` shows what it would take on other devices")
+    return "\n\n".join(parts)
+
+
+def _plain(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Any]:
+    device = _own_device(planned)
+    found = quotes(planned.run, prices, machines_with(device.name))
+    return {
+        "decisions": [asdict(decision) for decision in planned.plan.decisions],
+        "settings": asdict(planned.plan.settings),
+        "outlook": outlook_plain(outlook_on(planned.run, device)),
+        "machines": [quote_plain(quote) for quote in found] if device.kind != "cpu" else [],
+    }
+
+
+def _compared(planned: _Planned, prices: Mapping[str, Offer]) -> str:
+    return compare_table(planned.name, best_of_each(quotes(planned.run, prices)))
+
+
+def _compared_plain(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Any]:
+    return {"machines": [quote_plain(quote) for quote in quotes(planned.run, prices)]}
 
 
 def _table(plan: Plan) -> str:
     rows = [
-        (d.key, f"{_shown(d.value)}{' ' + d.unit if d.unit else ''}", d.origin, d.reason)
+        (d.key, f"{_value(d.value)}{' ' + d.unit if d.unit else ''}", d.origin, d.reason)
         for d in plan.decisions
     ]
     return table(f"plan of {plan.settings.name}", rows, head=("key", "value", "from", "why"))
 
 
-def _shown(value: object) -> str:
+def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _USUAL = {"max_source_length": 512, "max_target_length": 128, "max_length": 512}
 """Tokens."""
-_BYTES_OF_TOKEN = 4
+BYTES_OF_TOKEN = 4
 """Of English text, with vocabularies of tens of thousands of tokens."""
 
 
@@ -121,7 +121,7 @@ def reads_blocks(recipe: Recipe) -> bool:
 def guessed_blocks(recipe: Recipe, size: int, config: Mapping[str, Any]) -> int:
     """About how many blocks the training texts make; `size` is that of their file in bytes."""
     length = recipe.training.max_length or usual_length("max_length", config)
-    return max(1, math.ceil(size / _BYTES_OF_TOKEN / length))
+    return max(1, math.ceil(size / BYTES_OF_TOKEN / length))
 
 
 def usual_length(name: str, config: Mapping[str, Any]) -> int:

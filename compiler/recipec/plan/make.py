@@ -26,7 +26,24 @@ from recipec.recipe.schema import Recipe
 def make_plan(
     recipe: Recipe, lock: Lock, *, family: str, model_type: str, config: Mapping[str, Any]
 ) -> Plan:
-    """Decide everything that the recipe left open; `config` is the model's config.json."""
+    """Decide everything that the recipe left open; `config` is the model's config.json.
+
+    Raises DoesNotFit where a GPU has too little memory for the run.
+    """
+
+    def decide(one: Recipe) -> Plan:
+        return _decided(one, lock, family=family, model_type=model_type, config=config)
+
+    if recipe.hardware.accelerator == "cpu":
+        return decide(recipe)
+    from recipec.plan.room import with_room
+
+    return with_room(recipe, decide, config)
+
+
+def _decided(
+    recipe: Recipe, lock: Lock, *, family: str, model_type: str, config: Mapping[str, Any]
+) -> Plan:
     ledger = Ledger()
     rows = {file.split: file.rows for file in lock.data}
     task = plan_task(recipe, lock, config, ledger)

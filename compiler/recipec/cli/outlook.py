@@ -1,0 +1,167 @@
+"""What a run would take, as `recipec plan` prints it: for people, and as plain values for `--json`.
+
+In: outlooks and quotes. Out: tables and plain values. It computes nothing but units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from recipec.cli.console import table
+from recipec.plan.cost import Cost, Duration, RunWork
+from recipec.plan.layout import gib
+from recipec.plan.memory import MemoryEstimate
+from recipec.plan.outlook import Outlook, Quote
+
+_PARTS = 4
+"""Parts of the memory that are shown: the largest."""
+_SHOWN = 5
+"""Machines that a plan shows."""
+_TIMES = (("days", 86400.0, 3.0), ("h", 3600.0, 1.5), ("min", 60.0, 1.5))
+"""Units of time, their seconds, and from how many of them on they are used."""
+
+
+def outlook_table(outlook: Outlook, name: str) -> str:
+    """What the run takes on its own device."""
+    rows = []
+    if outlook.work is not None:
+        rows += _work_rows(outlook.work)
+    if outlook.memory is not None:
+        rows.append(_memory_row(outlook, outlook.memory))
+    if outlook.layout is not None:
+        layout = outlook.layout
+        size = f"{layout.micro_batch_size} rows, {layout.accumulation} passes a step"
+        rows.append(("micro-batch", size, layout.micro_batch_reason))
+    if outlook.duration is not None:
+        rows.append(("time", _time_range(outlook.duration), _speed(outlook)))
+    if outlook.unknown:
+        rows.append(("unknown", "-", outlook.unknown))
+    return table(f"what {name} takes on one {outlook.accelerator.title}", rows)
+
+
+def _work_rows(work: RunWork) -> list[tuple[str, str, str]]:
+    few, some, many = (f"{count:,.0f}" for count in work.tokens)
+    epochs = "epoch" if work.epochs == 1 else "epochs"
+    guess = f"padding counted; {few} to {many}: a token has 5 to 3 bytes of text"
+    return [
+        ("tokens", f"about {some}", f"{work.epochs:.3g} {epochs}, {guess}"),
+        ("work", f"{work.flops[1]:.2g} FLOPs", f"{work.per_token:.2g} a token: {work.formula}"),
+    ]
+
+
+def _memory_row(outlook: Outlook, memory: MemoryEstimate) -> tuple[str, str, str]:
+    largest = sorted(memory.parts, key=lambda part: -part.bytes)[:_PARTS]
+    why = ", ".join(f"{part.name} {gib(part.bytes)}" for part in largest)
+    layout = outlook.layout
+    if layout is None:
+        return "memory", gib(memory.bytes), why
+    said = "tight: " if layout.tight else ""
+    return "memory", f"{said}{gib(memory.bytes)} of {gib(layout.usable_bytes)}", why
+
+
+def _speed(outlook: Outlook) -> str:
+    took = outlook.duration
+    assert took is not None, "only asked where there is one"
+    share = took.efficiency
+    if outlook.accelerator.kind == "cpu":
+        low, high = (f"{share_ * took.peak / 1e9:.0f}" for share_ in (share.low, share.high))
+        return f"{low} to {high} GFLOP/s in {took.precision} ({share.source})"
+    peak = f"{took.peak / 1e12:.3g} TFLOP/s in {took.precision}"
+    return f"{share.low:.2g} to {share.high:.2g} of {peak} ({share.source})"
+
+
+def machines_table(quotes: Sequence[Quote]) -> str:
+    """The cheapest machines that have the device."""
+    able = [quote for quote in quotes if not quote.refused][:_SHOWN]
+    rows = [_row(quote) for quote in able]
+    return table("machines", rows, head=_HEAD) + _footnote(able)
+
+
+def compare_table(name: str, quotes: Sequence[Quote]) -> str:
+    """Machines of all clouds in the order of what the run costs there."""
+    able = [quote for quote in quotes if not quote.refused]
+    lines = [table(f"where {name} could train", [_row(quote) for quote in able], head=_HEAD)]
+    refused = [quote for quote in quotes if quote.refused]
+    if refused:
+        reasons = dict.fromkeys((q.outlook.accelerator.title, q.refused) for q in refused)
+        rows = list(reasons)
+        lines.append(table("not on", rows))
+    return "\n\n".join(lines) + _footnote(able)
+
+
+_HEAD = ("machine", "cloud", "device", "memory", "time", "on demand", "spot")
+
+
+def _row(quote: Quote) -> tuple[str, ...]:
+    one, machine = quote.outlook, quote.machine
+    used = f"1 of {machine.count} {one.accelerator.short}" if machine.count > 1 else ""
+    memory = gib(one.memory.bytes) if one.memory is not None else "?"
+    took = _time_range(one.duration) if one.duration is not None else "?"
+    return (
+        machine.name,
+        machine.cloud,
+        used or one.accelerator.short,
+        memory,
+        took,
+        _money(quote.on_demand),
+        _money(quote.spot),
+    )
+
+
+def _footnote(quotes: Sequence[Quote]) -> str:
+    """Where the prices are from."""
+    costs = [cost for quote in quotes for cost in (quote.on_demand, quote.spot) if cost is not None]
+    said = sorted({(c.price.source, c.price.region, c.price.date) for c in costs})
+    lines = [", ".join(part for part in one if part) for one in said]
+    counted = "time is training alone: renting, pulling the image and evaluation come on top"
+    return "\n".join(["", "", f"  {counted}", *(f"  prices: {line}" for line in lines)])
+
+
+def _money(cost: Cost | None) -> str:
+    if cost is None:
+        return "-"
+    low, high = (f"{dollars:,.2f}" for dollars in (cost.low, cost.high))
+    if high == "0.00":
+        return "under $0.01"
+    return f"${low}" if low == high else f"${low} to {high}"
+
+
+def _time_range(took: Duration) -> str:
+    return f"{_time(took.low)} to {_time(took.high)}"
+
+
+def _time(seconds: float) -> str:
+    for unit, length, least in _TIMES:
+        if seconds >= length * least:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{max(seconds, 1):.2g} s"
+
+
+def outlook_plain(outlook: Outlook) -> dict[str, Any]:
+    """An outlook as `--json` prints it."""
+    plain = asdict(outlook)
+    plain["accelerator"] = outlook.accelerator.name
+    if outlook.memory is not None:
+        plain["memory"]["bytes"] = outlook.memory.bytes
+    if outlook.layout is not None:
+        plain["layout"]["accelerator"] = outlook.accelerator.name
+        plain["layout"]["fits"] = outlook.layout.fits
+        del plain["layout"]["memory"]
+    return plain
+
+
+def quote_plain(quote: Quote) -> dict[str, Any]:
+    """A quote as `--json` prints it: what is the same on all machines of a device is not there."""
+    return {
+        "machine": asdict(quote.machine),
+        "accelerators_used": min(1, quote.machine.count),
+        "memory_bytes": quote.outlook.memory.bytes if quote.outlook.memory is not None else None,
+        "fits": quote.outlook.fits,
+        "duration": asdict(quote.outlook.duration) if quote.outlook.duration is not None else None,
+        "on_demand": asdict(quote.on_demand) if quote.on_demand is not None else None,
+        "spot": asdict(quote.spot) if quote.spot is not None else None,
+        "refused": quote.refused,
+        "unknown": quote.outlook.unknown,
+    }
