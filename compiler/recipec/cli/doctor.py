@@ -118,10 +118,11 @@ def _gpus(store: Store) -> Iterator[Finding]:
 
     found = look()
     reason = found.lacks(1)
-    detail = f"{', '.join(found.models)}, driver {found.driver}{_cuda(found.driver)}"
-    yield Finding(what="NVIDIA GPU", good=reason is None, detail=reason or detail)
     if reason is not None:
+        yield Finding(what="NVIDIA GPU", good=False, detail=reason)
         return
+    detail = f"{', '.join(found.models)}, driver {found.driver}{_cuda(found.driver)}"
+    yield Finding(what="NVIDIA GPU", good=True, detail=detail)
     toolkit = found.toolkit or f"not found; for docker and podman, {TOOLKIT_HINT}"
     yield Finding(what="container toolkit", good=bool(found.toolkit), detail=toolkit)
     names = ", ".join(found.cdi) or "none: `sudo nvidia-ctk cdi generate` makes them, for podman"
