@@ -29,7 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.limit import inflate_and_hash
-from bench.memory import peak
+from bench.peak import peak
 from bench.timing import Measured, command, measure, show
 from recipec.cli.compile import read_lock
 from recipec.cli.project import find_project

@@ -1,73 +1,200 @@
-"""The peak memory of a command and all its processes together, on Linux.
+"""The memory that trainings take, beside what `recipec.plan.memory` says beforehand.
 
-In: a command. Out: two numbers. What processes share, as forked ones do, is counted once: the
-proportional set size of each is sampled from /proc and added up. A peak between two samples is
-missed; the largest resident size of one process is the kernel's own count and misses nothing.
+    python -m bench.memory [--only TEXT] [--write]
+
+Each case is compiled by the real passes and trains a few steps on the CPU in a process of its own,
+one after the other; the peak is the kernel's own count of that process' resident set, which no load
+on the machine changes. `--write` puts what was measured into docs/memory.json, from which
+docs/generate.py makes the page: the measurements, and the estimates of the day.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import resource
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-_PAUSE = 0.02
+import msgspec
+
+from bench.memory_cases import CASES, Case, shape
+from bench.workloads import lay_out
+from recipec.plan.memory import MemoryEstimate, MemorySettings, estimate, settings_of
+from recipec_runtime import contract, pin
+from tests.support import models
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "docs/memory.json"
+STEPS = 3
+MAKE = """
+import json, sys, torch
+from tests.support import models
+kind, values, folder = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+torch.manual_seed(0)
+models.make_model(kind, 0, values).save_pretrained(folder)
+models.make_tokenizer(kind).save_pretrained(folder)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Peaks in bytes."""
+class Measurement:
+    """What one training took, with all that the estimate needs."""
 
-    together: int
-    largest: int
+    name: str
+    held_out: bool
+    config: dict[str, Any]
+    """The model's config.json."""
+    settings: MemorySettings
+    peak: int
+    """The largest resident set, in bytes."""
 
-    def __str__(self) -> str:
-        """Both, in MB."""
-        return (
-            f"peak memory {self.together / 1e6:.0f} MB in all processes,"
-            f" {self.largest / 1e6:.0f} MB in the largest"
-        )
+    @property
+    def estimate(self) -> MemoryEstimate:
+        """What the plan says."""
+        return estimate(self.config, self.settings)
+
+    @property
+    def error(self) -> float:
+        """Of the estimate, as a share of what was measured."""
+        return self.estimate.bytes / self.peak - 1
 
 
-def peak(arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Memory:
-    """Run a command that must succeed, and watch it."""
-    together = 0
-    with subprocess.Popen(
-        arguments,
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        while process.poll() is None:
-            together = max(together, sum(_proportional(pid) for pid in _tree(process.pid)))
-            time.sleep(_PAUSE)
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)[:300]} failed")
-    # The largest of all commands that have run so far, so an upper bound.
-    return Memory(
-        together=together,
-        largest=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+def main() -> None:
+    """Measure the cases, print a line for each, and write them down if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", default="", help="cases with this in their name")
+    parser.add_argument("--write", action="store_true", help="write docs/memory.json")
+    options = parser.parse_args()
+    known = {one.name: one for one in measured()}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in CASES:
+            if options.only in case.name:
+                known[case.name] = measure(case, Path(folder))
+                print(line(known[case.name]), flush=True)
+                if options.write:
+                    save([known[case.name] for case in CASES if case.name in known])
+
+
+def line(one: Measurement) -> str:
+    """Estimate, measurement and error in a line."""
+    said = one.estimate
+    return (
+        f"{one.name:40} {said.bytes / 1e6:7.0f} {one.peak / 1e6:7.0f} MB"
+        f" {100 * one.error:+6.1f}%  {said.peak.name}"
     )
 
 
-def _tree(pid: int) -> Iterator[int]:
-    """A process and all below it."""
-    yield pid
-    with suppress(OSError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for child in (thread / "children").read_text().split():
-                yield from _tree(int(child))
+def measured() -> list[Measurement]:
+    """The measurements that were written down."""
+    if not MEASURED.is_file():
+        return []
+    return msgspec.json.decode(MEASURED.read_bytes(), type=list[Measurement])
 
 
-def _proportional(pid: int) -> int:
-    """Bytes, shared ones divided by those who share them; 0 for a process that is gone."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def save(found: Sequence[Measurement]) -> None:
+    """Write the measurements down, each on a few lines."""
+    plain = [asdict(one) for one in found]
+    MEASURED.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
+
+
+def measure(case: Case, work: Path) -> Measurement:
+    """Compile a case and train it in a fresh process; models are made once."""
+    root = work / case.name.replace(" ", "-").replace(",", "")
+    settings = settings_of(lay_out(_project(case, root, work / "models" / case.model), root))
+    config = json.loads((root / "model/config.json").read_bytes())
+    return Measurement(
+        name=case.name,
+        held_out=case.held_out,
+        config=config,
+        settings=settings,
+        peak=train(root, root / "out"),
+    )
+
+
+def train(root: Path, output: Path) -> int:
+    """The peak of the train stage in bytes."""
+    spec = contract.parse((root / "recipe/run.json").read_bytes())
+    paths = os.pathsep.join(str(ROOT / part) for part in (".", "runtime"))
+    places = {"RECIPEC_ROOT": str(root), "RECIPEC_OUTPUT": str(output), "PYTHONPATH": paths}
+    said = root / "stderr"
+    with said.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "recipec_runtime", "train"],
+            env={**pin.pinned(os.environ, spec), **places},
+            cwd=ROOT,
+            stdout=stream,
+            stderr=stream,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"{root.name} failed:\n{said.read_text()[-3000:]}")
+    return usage.ru_maxrss * 1024
+
+
+def _project(case: Case, root: Path, model: Path) -> Path:
+    """The case's recipe, in a project with its model and rows."""
+    project = root / "project"
+    (project / "recipes").mkdir(parents=True)
+    (project / "dvc.yaml").write_text("")
+    if not model.is_dir():
+        kind, values = shape(case.model)
+        program = [sys.executable, "-c", MAKE, kind, json.dumps(values), str(model)]
+        subprocess.run(program, check=True, capture_output=True, cwd=ROOT)
+    (project / "model").symlink_to(model)
+    splits = {"train": STEPS * case.training["batch_size"]}
+    if case.validation:
+        splits["validation"] = case.evaluation["batch_size"]
+    for split, count in splits.items():
+        text = "".join(json.dumps(row) + "\n" for row in _rows(case, count))
+        (project / f"{split}.jsonl").write_text(text)
+    recipe = project / "recipes/case.yaml"
+    recipe.write_text(json.dumps(_recipe(case, splits)))  # JSON is YAML
+    return recipe
+
+
+def _rows(case: Case, count: int) -> Iterator[Mapping[str, str]]:
+    """Rows that are longer than the limits, and every fourth a little shorter than they."""
+    for number, row in enumerate(models.rows(count, 0)):
+        words = row["text"].split() * 1000
+        lengths = {
+            name: case.training.get(key, 0) * (3 if number % 4 else 0) or 20
+            for name, key in (
+                ("text", "max_length"),
+                ("source", "max_source_length"),
+                ("target", "max_target_length"),
+            )
+        }
+        texts = {name: " ".join(words[:length]) for name, length in lengths.items()}
+        yield {**texts, "label": row["label"]}
+
+
+def _recipe(case: Case, splits: Mapping[str, int]) -> dict[str, Any]:
+    fields = {
+        "causal-lm": {"text": "text"},
+        "sequence-classification": {"text": "text", "label": "label"},
+        "text-to-text": {"source": "source", "target": "target"},
+    }[case.task]
+    plain: dict[str, Any] = {
+        "name": "case",
+        "task": {"type": case.task, "fields": fields},
+        "domain": {"data": {split: f"{split}.jsonl" for split in splits}},
+        "architecture": {"model": "path:model", **case.architecture},
+        "method": dict(case.method),
+        "training": {"steps": STEPS, "warmup_steps": 0, "learning_rate": 1e-4, **case.training},
+        "hardware": {"accelerator": "cpu", "threads": 1},
+        "reproducibility": "bitwise",
+    }
+    if case.evaluation:
+        plain["evaluation"] = dict(case.evaluation)
+    return plain
+
+
+if __name__ == "__main__":
+    main()

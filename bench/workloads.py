@@ -156,7 +156,7 @@ class Placed:
 
 def place(workload: Workload, root: Path, *, reproducibility: str) -> Placed:
     """Compile the workload's recipe in `root`/project, and lay its run out in `root`."""
-    project, store = root / "project", Store()
+    project = root / "project"
     (project / "recipes").mkdir(parents=True)
     (project / "dvc.yaml").write_text("")
     texts = workload.texts(workload.steps * workload.batch_size)
@@ -167,6 +167,13 @@ def place(workload: Workload, root: Path, *, reproducibility: str) -> Placed:
         subprocess.run(program, check=True, capture_output=True)
     recipe = project / f"recipes/{workload.name}.yaml"
     recipe.write_text(json.dumps(workload.recipe(reproducibility)))  # JSON is YAML
+    settings = lay_out(recipe, root)
+    return Placed(root=root, settings=settings, texts=tuple(texts))
+
+
+def lay_out(recipe: Path, root: Path) -> Settings:
+    """Compile a recipe, and put its run's recipe/, model/ and data/ into `root`."""
+    store = Store()
     pinned, plan = lock_and_plan(
         load(find_project(recipe), store),
         old=None,
@@ -181,7 +188,7 @@ def place(workload: Workload, root: Path, *, reproducibility: str) -> Placed:
         _link(root / "model" / file.path, pinned.sources[file.sha256])
     for data in pinned.lock.data:
         _link(root / f"data/{data.split}.jsonl", pinned.sources[data.sha256])
-    return Placed(root=root, settings=plan.settings, texts=tuple(texts))
+    return plan.settings
 
 
 def _put(path: Path, content: bytes) -> None:

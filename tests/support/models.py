@@ -310,12 +310,12 @@ def _mbart_tokenizer() -> Any:
     return MBartTokenizer(vocab=vocabulary, src_lang=source, tgt_lang=target)
 
 
-def make_model(model_type: str, vocabulary: int) -> Any:
+def make_model(model_type: str, vocabulary: int, shape: dict[str, Any] | None = None) -> Any:
     """The model, random, with the head that it was pre-trained with; bert and roberta have none."""
     import transformers as hf
 
-    shape = (ENCODERS | DECODERS | SEQ2SEQ)[model_type]
-    config = hf.AutoConfig.for_model(model_type, vocab_size=vocabulary, **shape)
+    shape = shape or (ENCODERS | DECODERS | SEQ2SEQ)[model_type]
+    config = hf.AutoConfig.for_model(model_type, **{"vocab_size": vocabulary, **shape})
     if model_type in ("bert", "roberta"):
         return hf.AutoModel.from_config(config, add_pooling_layer=False)
     if model_type in ENCODERS:
