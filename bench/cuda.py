@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.limit import inflate_and_hash
-from bench.memory import Memory, peak
+from bench.peak import Memory, peak
 from recipec.cli.compile import read_lock
 from recipec.cli.project import find_project
 from recipec.pins.lockfile import Lock, to_json
