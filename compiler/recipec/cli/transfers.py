@@ -20,6 +20,8 @@ def report(pushed: Pushed, *, as_json: bool, done: str) -> None:
         print_json({"reference": name, "digest": pushed.digest, **_plain(pushed)})
         return
     say(f"{done}: {_summary(pushed, _DONE)}")
+    if pushed.beside:
+        say(f"with it: {pushed.beside} manifests of evidence and signatures")
     say("use it by digest, which never moves:")
     print(name)
 
@@ -64,7 +66,8 @@ def _plain(pushed: Pushed) -> dict[str, object]:
         for kind in Outcome
         if kind is not Outcome.COPIED or pushed.count(kind)
     }
-    return {"tags": list(pushed.tags), "moved": moved, "manifest_bytes": pushed.manifest}
+    beside = {"evidence": pushed.beside} if pushed.beside else {}
+    return {"tags": list(pushed.tags), "moved": moved, "manifest_bytes": pushed.manifest, **beside}
 
 
 def _summary(pushed: Pushed, words: dict[str, str]) -> str:

@@ -2,17 +2,20 @@
 
 In: two references. Out: the same manifests and blobs at the second. Between repositories of one
 registry blobs are mounted; otherwise they pass through the store, where they are checked, so that a
-copy that was cut goes on where it was. Nothing is unpacked, compressed or written anew.
+copy that was cut goes on where it was. Nothing is unpacked, compressed or written anew. Evidence
+and signatures come along, and are there before the tag is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from recipec.errors import UnsafeInput
 from recipec.image.image import Descriptor
 from recipec.progress import Progress
 from recipec.publish.blobs import Download
+from recipec.publish.companions import Companion, companions, put_companions
 from recipec.publish.manifests import Index, Manifest, fetch
 from recipec.publish.parallel import each, largest_first
 from recipec.publish.reference import Source, Target, parse, parse_source
@@ -24,6 +27,7 @@ from recipec.publish.registry import (
     remember,
     tag_all,
 )
+from recipec.publish.remote import Remote
 from recipec.publish.session import Session
 from recipec.publish.upload import Outcome, Upload
 from recipec.store import Store
@@ -33,11 +37,18 @@ _DEEPEST, _MOST = 4, 1000
 
 
 def copy(
-    source: str, target: str, store: Store, *, progress: Progress, plain_http: bool = False
+    source: str,
+    target: str,
+    store: Store,
+    *,
+    progress: Progress,
+    plain_http: bool = False,
+    evidence: bool = True,
 ) -> Pushed:
     """Copy what `source` names, every platform of it; where it is now, by digest.
 
-    A `target` without a tag gets that of the source. Raises what `pull` and `push` raise.
+    With `evidence` what is about these manifests is copied, too. A `target` without a tag gets that
+    of the source. Raises what `pull` and `push` raise.
     """
     here = parse_source(source)
     there = _target(target, here)
@@ -47,9 +58,12 @@ def copy(
     same = here.registry == there.registry
     mounts = (here.repository,) if same else ()
     putting = open_session(there, write=True, mounts=mounts, plain_http=plain_http)
-    moved = _blobs(getting, putting, here, there, manifests, store, progress)
+    beside = _beside(getting, here, manifests) if evidence else []
+    every = [*manifests, *(one.manifest for one in beside)]
+    moved = _blobs(getting, putting, here, there, every, store, progress)
     for manifest in manifests[:-1]:
         put_manifest(putting, there, manifest.about.digest, manifest.about, manifest.data)
+    put_companions(Remote(there, session=putting), beside, store)
     tag_all(putting, there, (there.tag,), top.about, top.data)
     return Pushed(
         registry=there.registry,
@@ -57,8 +71,17 @@ def copy(
         digest=top.about.digest,
         tags=(there.tag,),
         moved=moved,
-        manifest=sum(len(manifest.data) for manifest in manifests),
+        manifest=sum(len(manifest.data) for manifest in every),
+        beside=len(beside),
     )
+
+
+def _beside(
+    session: Session, source: Source, manifests: Sequence[Manifest | Index]
+) -> list[Companion]:
+    place = Target(registry=source.registry, repository=source.repository, tag=source.tag)
+    subjects = [manifest.about.digest for manifest in manifests]
+    return companions(Remote(place, session=session), subjects)
 
 
 def _target(text: str, source: Source) -> Target:

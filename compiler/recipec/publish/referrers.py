@@ -73,7 +73,7 @@ def attach(
                 )
             )
     if unlisted:
-        _list_by_tag(remote, subject, unlisted)
+        list_by_tag(remote, subject.digest, unlisted)
     return tuple(pushed)
 
 
@@ -141,9 +141,12 @@ def _tag(digest: str) -> str:
     return digest.replace(":", "-")
 
 
-def _list_by_tag(remote: Remote, subject: Descriptor, new: Sequence[Referrer]) -> None:
-    """Add to the index under the subject's tag whatever it does not list yet."""
-    tag = _tag(subject.digest)
+def list_by_tag(remote: Remote, subject: str, new: Sequence[Referrer]) -> None:
+    """Add to the index under the subject's tag whatever it does not list yet.
+
+    Raises EnvironmentLacks if somebody else keeps writing it.
+    """
+    tag = _tag(subject)
     for _ in range(_TRIES):
         found = remote.manifest(tag)
         rows = rows_of(found.plain, "manifests") if found is not None else []

@@ -47,11 +47,15 @@ class Moved:
 
 @dataclass(frozen=True, kw_only=True)
 class Pushed(Reference):
-    """A pushed image, and what of it was moved. `manifest` is the size of the manifest in bytes."""
+    """A pushed image, and what of it was moved. `manifest` is the size of the manifest in bytes.
+
+    `beside` counts the manifests about it, evidence and signatures, that came along.
+    """
 
     tags: tuple[str, ...]
     moved: tuple[Moved, ...]
     manifest: int
+    beside: int = 0
 
     def size(self, outcome: Outcome) -> int:
         """Bytes of the blobs that came in this way."""

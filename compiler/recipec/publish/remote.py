@@ -18,6 +18,7 @@ from recipec.publish.manifests import DOCKER_LIST, OCI_INDEX, get
 from recipec.publish.reference import Target, parse_source
 from recipec.publish.refusals import refusal
 from recipec.publish.registry import open_session, put_manifest
+from recipec.publish.session import Session
 from recipec.publish.upload import Upload
 from recipec.publish.wire import LIMIT, Answer
 from recipec.store import DIGEST, Store, sha256
@@ -73,9 +74,17 @@ def parse_place(text: str) -> tuple[Target, str]:
 class Remote:
     """One repository of one registry."""
 
-    def __init__(self, target: Target, *, write: bool = False, plain_http: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        write: bool = False,
+        plain_http: bool = False,
+        session: Session | None = None,
+    ) -> None:
+        """`session`, if there is one already, says itself what it may do."""
         self.target = target
-        self.session = open_session(target, write=write, plain_http=plain_http)
+        self.session = session or open_session(target, write=write, plain_http=plain_http)
 
     @property
     def name(self) -> str:

@@ -55,14 +55,24 @@ def sign(remote: Remote, digest: str, signer: Signer, store: Store) -> None:
     if any(object_of(row, "annotations").get(ANNOTATION) == signature for row in layers):
         return
     blob = remote.put_blob(data, PAYLOAD, store)
-    layers.append(
-        {
-            "mediaType": PAYLOAD,
-            "digest": blob.digest,
-            "size": blob.size,
-            "annotations": {ANNOTATION: signature},
-        }
-    )
+    row = {
+        "mediaType": PAYLOAD,
+        "digest": blob.digest,
+        "size": blob.size,
+        "annotations": {ANNOTATION: signature},
+    }
+    _put(remote, digest, [*layers, row], store)
+
+
+def add_layers(remote: Remote, digest: str, rows: list[dict[str, Any]], store: Store) -> None:
+    """Put signatures beside those of `digest` that are there; their blobs must be there, too."""
+    layers = _layers(remote, digest)
+    missing = [row for row in rows if row not in layers]
+    if missing:
+        _put(remote, digest, layers + missing, store)
+
+
+def _put(remote: Remote, digest: str, layers: list[dict[str, Any]], store: Store) -> None:
     config = remote.put_blob(_config(layers), OCI_CONFIG, store)
     manifest = {
         "schemaVersion": 2,
