@@ -4,10 +4,11 @@
                                            [--engine auto|docker|podman|sandbox]
 
 The recipe is built and trained once without disturbance. Then, in each round, its container gets
-SIGTERM after a random time, and SIGKILL after the grace: at every second stop a second at most, so
-that some are killed while they save. What it has written is thrown away, as the machine would be,
-but for the volume with the checkpoint; another container goes on with that. After the last stop it
-may finish, and every file must be the undisturbed run's, byte for byte; exit code 4 if one is not.
+SIGTERM at a random moment, three times out of four after the first step, and SIGKILL after the
+grace: at every second stop that is a second at most, so that some are killed while they save. What
+it has written is thrown away, as the machine would be, but for the volume with the checkpoint;
+another container goes on with that. After the last stop it may finish, and every file must be the
+undisturbed run's, byte for byte; exit code 4 if one is not.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from recipec.progress import Silent
 from recipec.store import Store, sha256
 
 CHECKPOINTS = "/checkpoints"
+TRAINING = 0.75
+"""Share of the stops that come after the first step."""
 WITH_GRACE: Mapping[str, Callable[..., Engine]] = {
     "docker": DockerEngine,
     "podman": PodmanEngine,
@@ -65,6 +68,14 @@ class Round:
 
     stops: tuple[Stop, ...]
     fault: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """How long the undisturbed run took to its first step, and to its end, in seconds."""
+
+    first: float
+    whole: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +135,11 @@ class Machines:
             if path.is_file() and path.name != "machine.json"
         }
 
+    def span(self) -> Span:
+        """How long the run took that has just ended."""
+        machine = json.loads((self.output / "machine.json").read_bytes())
+        return Span(first=machine["seconds_to_first_step"], whole=machine["seconds"])
+
     def log(self) -> str:
         """What the containers have printed since the last call."""
         path = self.folder / "log"
@@ -163,11 +179,11 @@ def rehearse(machines: Machines, options: argparse.Namespace) -> int:
         print(f"the undisturbed run ended with exit code {code}:\n{machines.log()}")
         return code
     wanted = machines.files()
-    whole = float(json.loads((machines.output / "machine.json").read_bytes())["seconds"])
-    print(f"undisturbed: {whole:.1f} s on {machines.engine}, {len(wanted)} files", flush=True)
+    span = machines.span()
+    print(f"undisturbed: {span.whole:.1f} s on {machines.engine}, {len(wanted)} files", flush=True)
     chance = random.Random(options.seed)
     rounds = [
-        one_round(n + 1, machines, wanted, chance, whole, options) for n in range(options.rounds)
+        one_round(n + 1, machines, wanted, chance, span, options) for n in range(options.rounds)
     ]
     stops = [stop for one in rounds for stop in one.stops]
     saved = sum(stop.code == 128 + signal.SIGTERM for stop in stops)
@@ -182,7 +198,7 @@ def one_round(
     machines: Machines,
     wanted: Mapping[str, str],
     chance: random.Random,
-    whole: float,
+    span: Span,
     options: argparse.Namespace,
 ) -> Round:
     """Stop a run some times and let it finish; again from its start if no stop came in time."""
@@ -191,7 +207,7 @@ def one_round(
     while not stops:
         shutil.rmtree(machines.volume, ignore_errors=True)
         machines.log()
-        found = list(disturb(machines, chance, whole, options, first=number))
+        found = list(disturb(machines, chance, span, options, turn=number))
         stops = [stop for stop in found if stop.code != 0]
         ended = len(stops) < len(found)
     fault = finish(machines, wanted, ended=ended)
@@ -207,14 +223,15 @@ def one_round(
 def disturb(
     machines: Machines,
     chance: random.Random,
-    whole: float,
+    span: Span,
     options: argparse.Namespace,
     *,
-    first: int,
+    turn: int,
 ) -> Iterator[Stop]:
     """Stop a run again and again; until it ends by itself, because the moment came too late."""
-    for number in range(first, first + options.stops):
-        after = chance.uniform(0.1, 0.95) * whole
+    for number in range(turn, turn + options.stops):
+        first = span.first if chance.random() < TRAINING else 0.0
+        after = chance.uniform(first, span.whole)
         grace = options.grace if number % 2 else chance.uniform(0.0, min(1.0, options.grace))
         child = machines.start(grace)
         time.sleep(after)

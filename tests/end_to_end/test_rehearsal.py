@@ -47,6 +47,6 @@ def test_spot_machines_end_with_the_undisturbed_bytes(tmp_path: Path) -> None:
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     done = rehearse(project, "recipes/none.yaml")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
+    assert done.returncode == 1
+    assert "recipes/none.yaml: error: there is no such recipe\n" in done.stderr
     assert "Traceback" not in done.stderr

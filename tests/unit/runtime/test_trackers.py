@@ -47,6 +47,17 @@ def test_tensorboard_reads_the_history_back(tmp_path: Path) -> None:
     }
 
 
+def test_tensorboard_writes_where_the_platform_looks(tmp_path: Path) -> None:
+    (tmp_path / "logs/theirs").mkdir(parents=True)
+    notes: list[str] = []
+    folder = tmp_path / "logs/ours"
+    Trackers(["tensorboard"], tmp_path / "out", "a-run", notes.append, tensorboard=folder).close()
+    assert notes == []
+    assert [path.name[:10] for path in folder.iterdir()] == ["events.out"]
+    assert (tmp_path / "logs/theirs").is_dir()
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_mlflow_reads_the_history_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = import_module("mlflow")
