@@ -123,7 +123,11 @@ def main() -> int:
 def _cell(name: str, gpu: cuda_driver.Gpu, folder: Path) -> dict[str, Any]:
     """One cell's numbers. Whatever fails is told in its place, and the next cell goes on."""
     began = time.monotonic()
-    settings = vary(on_gpu(CELLS[name]), hardware__capability=gpu.capability)
+    settings = vary(
+        on_gpu(CELLS[name]),
+        hardware__accelerator="-".join(gpu.name.lower().split()),
+        hardware__capability=gpu.capability,
+    )
     shutil.rmtree(folder, ignore_errors=True)
     root = _placed(folder / "root", settings, large=name.startswith("large"))
     found: dict[str, Any] = {"name": name, "same_bytes": False, "same_after_kill": False}

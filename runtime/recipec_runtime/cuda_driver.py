@@ -28,6 +28,9 @@ VERSION_FILE = Path("/proc/driver/nvidia/version")
 NO_DEVICE, SYSTEM_NOT_READY, DRIVER_MISMATCH = 100, 802, 803
 _MULTIPROCESSORS, _MAJOR, _MINOR = 16, 75, 76
 
+_LEFT_ASIDE = {"nvidia", "pcie", "server"}
+"""Words of the catalogue's names that the driver may not say: older ones begin with Tesla."""
+
 _MEANINGS = {
     NO_DEVICE: "the driver shows no GPU to this process",
     SYSTEM_NOT_READY: "the GPUs are not ready yet (nvidia-fabricmanager)",
@@ -59,12 +62,13 @@ class Gpu:
 def find(wanted: Accelerator, *, exact: bool, library: str = LIBRARY) -> Gpu:
     """The first GPU of this process.
 
-    With `exact` its compute capability must be the one that the recipe was compiled for. Raises
-    EnvironmentLacks where there is no driver or GPU, or an unfit one.
+    With `exact` it must be of the model and compute capability that the recipe was compiled for.
+    Raises EnvironmentLacks where there is no driver or GPU, or an unfit one.
     """
     gpu = _ask(wanted.name, library)
     _check_driver(gpu, cuda_of_torch())
-    if exact and wanted.capability and gpu.capability != wanted.capability:
+    same = gpu.capability == wanted.capability and is_model(wanted.name, gpu.name)
+    if exact and not same:
         raise EnvironmentLacks(
             f"this GPU is a {gpu.name} (compute capability {gpu.capability}), and the recipe was"
             f" compiled for {wanted.name} ({wanted.capability}): the bytes would be others",
@@ -72,6 +76,20 @@ def find(wanted: Accelerator, *, exact: bool, library: str = LIBRARY) -> Gpu:
             " `reproducibility: seeded`",
         )
     return gpu
+
+
+def is_model(wanted: str, found: str) -> bool:
+    """Whether the driver's name is of the model that the catalogue calls `wanted`.
+
+    The driver says less than the catalogue here and more there: `nvidia-h200-141gb` is `NVIDIA
+    H200`, `nvidia-h100-80gb` is `NVIDIA H100 80GB HBM3`. So memory and make are left aside.
+    """
+    model = {word for word in _words(wanted) if not re.fullmatch(r"[0-9]+gb", word)}
+    return model - _LEFT_ASIDE <= _words(found)
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 def cuda_of_torch() -> str | None:

@@ -2,6 +2,7 @@
  *
  * STANDIN_RESULT    what cuInit gives (0: all is well)
  * STANDIN_COUNT     GPUs
+ * STANDIN_NAME      what it is called
  * STANDIN_CAPABILITY, STANDIN_SMS, STANDIN_CUDA   such as 90, 132, 13000
  */
 #include <stdlib.h>
@@ -23,7 +24,8 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device) {
 }
 int cuDeviceGetName(char *name, int length, int device) {
     (void)device;
-    strncpy(name, "NVIDIA H100 80GB HBM3", (size_t)length);
+    const char *given = getenv("STANDIN_NAME");
+    strncpy(name, given ? given : "NVIDIA H100 80GB HBM3", (size_t)length);
     return 0;
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from recipec.cli import doctor
 from recipec.engines import gpus, isolation, sandbox, select
 from recipec.engines.containers import User
 from recipec.engines.docker import DockerEngine, _lacks_gpus
@@ -245,3 +246,18 @@ def test_without_a_gpu_no_engine_is_taken(tmp_path: Path) -> None:
         select.pick("sandbox", Store(tmp_path), gpus=1)
     assert error.value.message == f"the engine sandbox cannot run here: {gpus.NO_DRIVER}"
     assert select.pick("sandbox", Store(tmp_path)).name == "sandbox"
+
+
+def test_doctor_tells_what_hands_a_gpu_on(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = replace(look(machine), toolkit="")
+    monkeypatch.setattr(gpus, "look", lambda: found)
+    rows = {row.what: row for row in doctor._gpus(Store(tmp_path / "cache"))}
+    gpu = rows["NVIDIA GPU"]
+    assert gpu.good
+    assert gpu.detail == "NVIDIA H100 80GB HBM3, NVIDIA H100 80GB HBM3, driver 580.95.05, CUDA 13.x"
+    assert not rows["container toolkit"].good
+    assert rows["CDI devices"].detail == "0, 1, all"
+    assert doctor._cuda("535.183.01") == ", CUDA 12.x"
+    assert doctor._cuda("470.57.02") == ""

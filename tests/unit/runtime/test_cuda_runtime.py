@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from recipec.catalog.hardware import find_accelerator
 from recipec_runtime import cuda, cuda_driver, launch, modeling, pin
 from recipec_runtime.contract import Accelerator
 from recipec_runtime.errors import EnvironmentLacks
@@ -83,6 +84,11 @@ REFUSALS = [
         " for nvidia-h100-80gb (9.0): the bytes would be others",
     ),
     (
+        {"STANDIN_NAME": "NVIDIA H200"},
+        "this GPU is a NVIDIA H200 (compute capability 9.0), and the recipe was compiled for"
+        " nvidia-h100-80gb (9.0): the bytes would be others",
+    ),
+    (
         {"STANDIN_CUDA": "12080"},
         "this NVIDIA driver supports CUDA 12.8, and the image's torch is built for CUDA 13.0",
     ),
@@ -101,6 +107,33 @@ def test_gpus_that_will_not_do(
     assert error.value.message == message
     assert error.value.hint
     assert error.value.exit_code == 3
+
+
+NAMES = {
+    "nvidia-t4": "Tesla T4",
+    "nvidia-v100-16gb": "Tesla V100-SXM2-16GB",
+    "nvidia-a10g": "NVIDIA A10G",
+    "nvidia-l4": "NVIDIA L4",
+    "nvidia-a100-80gb": "NVIDIA A100-SXM4-80GB",
+    "nvidia-a100-pcie-80gb": "NVIDIA A100 80GB PCIe",
+    "nvidia-h100-80gb": "NVIDIA H100 80GB HBM3",
+    "nvidia-h100-nvl-94gb": "NVIDIA H100 NVL",
+    "nvidia-h200-141gb": "NVIDIA H200",
+    "nvidia-b300-288gb": "NVIDIA B300 SXM6 AC",
+    "nvidia-rtx-4090": "NVIDIA GeForce RTX 4090",
+    "nvidia-rtx-6000-ada": "NVIDIA RTX 6000 Ada Generation",
+    "nvidia-rtx-pro-6000-server": "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+}
+"""The catalogue's names and the driver's."""
+
+
+@pytest.mark.parametrize("wanted", NAMES)
+def test_a_model_by_its_two_names(wanted: str) -> None:
+    assert find_accelerator(wanted) is not None
+    mine = [name for name, found in NAMES.items() if cuda_driver.is_model(name, NAMES[wanted])]
+    same = {"nvidia-a100-80gb", "nvidia-a100-pcie-80gb"}
+    others = same if wanted in same else {"nvidia-h100-80gb"} if "h100" in wanted else set()
+    assert {*mine} == {wanted, *others}
 
 
 def test_with_seeds_only_any_gpu_will_do(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
