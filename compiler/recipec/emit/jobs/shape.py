@@ -33,7 +33,7 @@ def shape_faults(job: Job, world_size: int) -> Iterator[Broken]:
         machines = "1 machine" if shape.nodes == 1 else f"{shape.nodes} machines"
         yield job.broken(
             "nodes",
-            f"{machines} with {shape.processes} each start {shape.world_size} processes, and the"
+            f"{machines} would start {shape.world_size} processes, and the"
             f" recipe trains with {processes}",
             "the number of processes changes the bytes, so the recipe decides it",
         )
