@@ -34,6 +34,8 @@ SPOT: Mapping[str, Mapping[str, Any]] = {"sagemaker": {"checkpoints": "s3://my-b
 """What a target wants beside `spot: true`."""
 
 CLUSTERS: tuple[TargetName, ...] = ("gke", "aks", "eks", "iks")
+SETS: tuple[TargetName, ...] = ("jobset", "trainjob")
+MACHINES = {"nvidia-l4": "g2-standard-12", "nvidia-h100-80gb": "a3-highgpu-8g"}
 ACCELERATORS: Mapping[str, tuple[str, str]] = {
     "aks": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "iks": ("nvidia-l4", "nvidia-h100-80gb"),
@@ -66,7 +68,9 @@ def cases(target: TargetName) -> dict[str, Case]:
 
 def job(target: TargetName, case: Case, **more: Any) -> Job:
     """The job of a case; `more` are further settings."""
-    kind = "kubernetes" if target in CLUSTERS else target
+    kind = "kubernetes" if target in (*CLUSTERS, *SETS) else target
+    if target in SETS and case.shape.count:
+        more = {"machine": MACHINES[case.shape.accelerator], **more}
     wanted = {**SETTINGS[kind], **({"spot": True, **SPOT.get(kind, {})} if case.spot else {})}
     nodes = {"nodes": case.shape.nodes} if case.shape.nodes > 1 else {}
     place = f"{ECR if target == 'sagemaker' else 'registry.example/team'}/{case.name}"

@@ -18,6 +18,8 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     "aks": ("kubernetes", "check_kubernetes"),
     "eks": ("kubernetes", "check_kubernetes"),
     "iks": ("kubernetes", "check_kubernetes"),
+    "jobset": ("kubeflow", "check_jobset"),
+    "trainjob": ("kubeflow", "check_trainjob"),
     "compose": ("compose", "check_compose"),
 }
 """Module and function for each target."""

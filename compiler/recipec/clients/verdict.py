@@ -93,3 +93,17 @@ def at(document: Any, *path: str | int) -> Any:
         else:
             return None
     return document
+
+
+def lost(given: Any, back: Any, place: str = "") -> Iterator[str]:
+    """What of a document a client has dropped: keys that it does not know."""
+    if isinstance(given, dict) and isinstance(back, dict):
+        for key, value in given.items():
+            here = f"{place}.{key}".lstrip(".")
+            if key not in back:
+                yield f"{here}: unknown key"
+            else:
+                yield from lost(value, back[key], here)
+    elif isinstance(given, list) and isinstance(back, list):
+        for index, (one, other) in enumerate(zip(given, back, strict=False)):
+            yield from lost(one, other, f"{place}[{index}]")

@@ -15,12 +15,12 @@ from recipec.cli.main import main
 from recipec.clients.check import check_document
 from recipec.emit.jobs.text import json_text, yaml_text
 from recipec.recipe.schema import TargetName
-from tests.support.jobs import CLUSTERS, DIGEST, cases, changed, job, only_document
+from tests.support.jobs import CLUSTERS, DIGEST, SETS, cases, changed, job, only_document
 
-ALL: tuple[TargetName, ...] = ("sagemaker", *CLUSTERS, "compose")
+ALL: tuple[TargetName, ...] = ("sagemaker", *CLUSTERS, *SETS, "compose")
 NO_NODES = {"compose"}
 """Targets of one machine."""
-NO_SPOT = {"iks", "compose"}
+NO_SPOT = {"iks", "compose", *SETS}
 
 GOOD = [
     (target, name)
@@ -143,6 +143,47 @@ def test_a_job_of_a_cluster_with_a_mistake(target: TargetName, change: Change, s
     service, plain = YAML(typ="safe", pure=True).load_all(data)
     verdict = check_document(target, yaml_text(service, changed(plain, change)))
     assert said in verdict.faults[0]
+
+
+def _spec(document: Any) -> Any:
+    return document["spec"]["replicatedJobs"][0]["template"]["spec"]
+
+
+JOBSET: list[tuple[Change, str]] = [
+    (lambda d: d["spec"].update(netwrok={}), "spec.netwrok: unknown key"),
+    (lambda d: d["spec"]["network"].update(enableDNSHostnames="yes"), "enableDNSHostnames"),
+    (lambda d: d["spec"]["failurePolicy"].update(maxRestarts="3"), "maxRestarts"),
+    (lambda d: _spec(d).update(backofLimit=0), "backofLimit"),
+    (lambda d: _spec(d)["template"]["spec"].update(restartPolicy="Always"), "Never or OnFailure"),
+    (lambda d: d["metadata"].update(name="a" * 60), "and 63 are the most"),
+    (lambda d: d["spec"].pop("replicatedJobs"), "there are none"),
+    (lambda d: d.update(apiVersion="v1"), "the file is not one JobSet"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), JOBSET)
+def test_a_jobset_with_a_mistake(change: Change, said: str) -> None:
+    data = only_document(job("jobset", cases("jobset")["four-machines"]))
+    plain = changed(YAML(typ="safe", pure=True).load(data), change)
+    assert said in " ".join(check_document("jobset", yaml_text(plain)).faults)
+
+
+TRAINJOB: list[tuple[Change, str]] = [
+    (lambda d: d["spec"].pop("runtimeRef"), "runtimeRef"),
+    (lambda d: d["spec"]["trainer"].update(numNodes="4"), "numNodes"),
+    (lambda d: d["spec"]["trainer"].update(nodes=4), "spec.trainer.nodes: unknown key"),
+    (lambda d: d["spec"]["trainer"].update(numNodes=0), "0 is less than 1"),
+    (lambda d: d["spec"]["trainer"].update(image="a.example/b"), "its bytes are not pinned"),
+    (lambda d: d["metadata"].update(name="A"), "'A' is no DNS label"),
+    (lambda d: d["spec"]["runtimePatches"][0].pop("manager"), "manager"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), TRAINJOB)
+def test_a_trainjob_with_a_mistake(change: Change, said: str) -> None:
+    data = only_document(job("trainjob", cases("trainjob")["four-machines"]))
+    plain = changed(YAML(typ="safe", pure=True).load(data), change)
+    assert said in " ".join(check_document("trainjob", yaml_text(plain)).faults)
 
 
 COMPOSE: list[tuple[Change, str]] = [

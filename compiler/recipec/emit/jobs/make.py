@@ -18,6 +18,8 @@ MODULES: Mapping[str, str] = {
     "aks": "kubernetes",
     "eks": "kubernetes",
     "iks": "kubernetes",
+    "jobset": "jobset",
+    "trainjob": "jobset",
     "compose": "compose",
 }
 """The module of each target; its EMITTERS has the target."""
