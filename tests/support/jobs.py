@@ -19,6 +19,8 @@ from recipec.recipe.schema import TargetName, TargetSettings
 RUN_ID = "sha256:" + "0123456789abcdef" * 4
 DIGEST = "sha256:" + "fedcba9876543210" * 4
 ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team"
+REGISTRIES = {"sagemaker": ECR, "vertex": "europe-west4-docker.pkg.dev/my-project/team"}
+"""Where a target's images must lie."""
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "sagemaker": {
@@ -27,6 +29,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
     "kubernetes": {"output": "pvc:results/runs", "namespace": "training"},
     "compose": {},
+    "vertex": {"output": "gs://my-bucket/runs"},
+    "azureml": {"output": "azureml://datastores/workspaceblobstore/paths/runs"},
 }
 """What each target cannot do without."""
 
@@ -37,6 +41,7 @@ CLUSTERS: tuple[TargetName, ...] = ("gke", "aks", "eks", "iks")
 SETS: tuple[TargetName, ...] = ("jobset", "trainjob")
 MACHINES = {"nvidia-l4": "g2-standard-12", "nvidia-h100-80gb": "a3-highgpu-8g"}
 ACCELERATORS: Mapping[str, tuple[str, str]] = {
+    "azureml": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "aks": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "iks": ("nvidia-l4", "nvidia-h100-80gb"),
 }
@@ -73,7 +78,7 @@ def job(target: TargetName, case: Case, **more: Any) -> Job:
         more = {"machine": MACHINES[case.shape.accelerator], **more}
     wanted = {**SETTINGS[kind], **({"spot": True, **SPOT.get(kind, {})} if case.spot else {})}
     nodes = {"nodes": case.shape.nodes} if case.shape.nodes > 1 else {}
-    place = f"{ECR if target == 'sagemaker' else 'registry.example/team'}/{case.name}"
+    place = f"{REGISTRIES.get(target, 'registry.example/team')}/{case.name}"
     return Job(
         target=target,
         name=case.name,

@@ -14,6 +14,8 @@ from recipec.recipe.schema import TargetName
 
 CHECKS: Mapping[str, tuple[str, str]] = {
     "sagemaker": ("aws", "check_sagemaker"),
+    "vertex": ("google", "check_vertex"),
+    "azureml": ("azure", "check_azureml"),
     "gke": ("kubernetes", "check_kubernetes"),
     "aks": ("kubernetes", "check_kubernetes"),
     "eks": ("kubernetes", "check_kubernetes"),

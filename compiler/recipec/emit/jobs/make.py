@@ -14,6 +14,8 @@ from recipec.recipe.schema import TargetName
 
 MODULES: Mapping[str, str] = {
     "sagemaker": "sagemaker",
+    "vertex": "vertex",
+    "azureml": "azureml",
     "gke": "kubernetes",
     "aks": "kubernetes",
     "eks": "kubernetes",

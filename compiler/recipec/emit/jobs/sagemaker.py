@@ -3,6 +3,7 @@
 In: a `Job`. Out: sagemaker.json, for `aws sagemaker create-training-job --cli-input-json`. The
 service starts the image with the one word `train`; what the run leaves in /opt/ml/model becomes
 model.tar.gz at the job's end, and what lies in /opt/ml/checkpoints is copied to S3 all the while.
+The runtime knows both folders by RECIPEC_ENGINE.
 Limits: the API reference of CreateTrainingJob, and the service's own model in botocore.
 """
 
@@ -19,7 +20,7 @@ from recipec.emit.jobs.text import json_text
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName
 
-MODEL, CHECKPOINTS, INPUT = "/opt/ml/model", "/opt/ml/checkpoints", "/opt/ml/input/data"
+CHECKPOINTS, INPUT = "/opt/ml/checkpoints", "/opt/ml/input/data"
 CHANNEL = "adapted"
 
 LONGEST_RUN = 28 * 24
@@ -43,8 +44,7 @@ def documents(job: Job) -> dict[str, bytes]:
 def request(job: Job) -> dict[str, Any]:
     """The request's values, in the order of the API's page."""
     settings = job.settings
-    folder = CHECKPOINTS if settings.checkpoints else MODEL
-    environment = job.environment(output=folder, adapted=f"{INPUT}/{CHANNEL}")
+    environment = job.environment(adapted=f"{INPUT}/{CHANNEL}")
     plain: dict[str, Any] = {
         "TrainingJobName": job.title(),
         "AlgorithmSpecification": {

@@ -35,6 +35,8 @@ EXAMPLES: Mapping[str, str] = {
     "identity": "training@my-project.iam.gserviceaccount.com",
     "output": "pvc:results/legal-t5",
     "checkpoints": "s3://my-bucket/checkpoints/legal-t5",
+    "azureml.output": "azureml://datastores/workspaceblobstore/paths/runs",
+    "vertex.output": "gs://my-bucket/runs",
     "sagemaker.machine": "ml.g5.xlarge",
     "sagemaker.identity": "arn:aws:iam::123456789012:role/training",
     "sagemaker.output": "s3://my-bucket/runs",
