@@ -29,6 +29,16 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
     "kubernetes": {"output": "pvc:results/runs", "namespace": "training"},
     "compose": {},
+    "ec2": {"boot": "ami-0123456789abcdef0"},
+    "gce": {
+        "boot": "projects/debian-cloud/global/images/family/debian-12",
+        "zone": "us-central1-a",
+    },
+    "ibm-vpc": {
+        "boot": "r006-01234567-89ab-cdef-0123-456789abcdef",
+        "compute": "0717-01234567-89ab-cdef-0123-456789abcdef",
+        "zone": "us-south-1",
+    },
     "vertex": {"output": "gs://my-bucket/runs"},
     "azureml": {"output": "azureml://datastores/workspaceblobstore/paths/runs"},
 }
@@ -40,6 +50,7 @@ SPOT: Mapping[str, Mapping[str, Any]] = {"sagemaker": {"checkpoints": "s3://my-b
 CLUSTERS: tuple[TargetName, ...] = ("gke", "aks", "eks", "iks")
 SETS: tuple[TargetName, ...] = ("jobset", "trainjob")
 MACHINES = {"nvidia-l4": "g2-standard-12", "nvidia-h100-80gb": "a3-highgpu-8g"}
+MACHINES_ALONE: tuple[TargetName, ...] = ("ec2", "gce", "ibm-vpc")
 ACCELERATORS: Mapping[str, tuple[str, str]] = {
     "azureml": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "aks": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
@@ -95,10 +106,12 @@ def messages(one: Job) -> list[str]:
 
 
 def only_document(one: Job) -> bytes:
-    """The one document of a job that nothing is wrong with."""
+    """The document of a job that nothing is wrong with; of a machine, the request."""
     assert messages(one) == []
-    (data,) = job_documents(one).values()
-    return data
+    made = job_documents(one)
+    requests = [data for name, data in made.items() if not name.endswith(".cloud-init.yaml")]
+    assert len(requests) == 1
+    return requests[0]
 
 
 def changed(document: Any, change: Callable[[Any], object]) -> Any:

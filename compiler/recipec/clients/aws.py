@@ -7,6 +7,7 @@ which it leaves to the service: those are looked at here, and what fields say to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,11 +16,34 @@ from recipec.clients.verdict import Verdict, at, by_digest, client, documents, v
 EXTRA = "aws"
 
 MOST_SECONDS = 28 * 24 * 3600
+MOST_USER_DATA = 16384
+"""Bytes, before they are encoded."""
+_IMAGE = re.compile(r"ami-[0-9a-f]{8}([0-9a-f]{9})?")
 
 
 def check_sagemaker(data: bytes) -> Verdict:
     """The request of CreateTrainingJob."""
     return _check(data, "sagemaker", "CreateTrainingJob", _sagemaker)
+
+
+def check_ec2(data: bytes, user_data: Callable[[str, Any], Iterator[str]]) -> Verdict:
+    """The request of RunInstances; `user_data` says what is wrong in that text."""
+
+    def ours(plain: Any) -> Iterator[str]:
+        text = plain.get("UserData")
+        yield from user_data("UserData", text)
+        if isinstance(text, str) and len(text.encode()) > MOST_USER_DATA:
+            yield f"UserData: {len(text.encode())} bytes, and {MOST_USER_DATA} are the most"
+        if not _IMAGE.fullmatch(str(plain.get("ImageId"))):
+            yield f"ImageId: {plain.get('ImageId')!r} is no image, such as ami-0123456789abcdef0"
+        if (plain.get("MinCount"), plain.get("MaxCount")) != (1, 1):
+            yield "MinCount, MaxCount: a run is one machine"
+        kind = at(plain, "InstanceMarketOptions", "SpotOptions", "SpotInstanceType")
+        ends = at(plain, "InstanceMarketOptions", "SpotOptions", "InstanceInterruptionBehavior")
+        if ends in ("stop", "hibernate") and kind != "persistent":
+            yield "InstanceMarketOptions: only a persistent request is stopped and started again"
+
+    return _check(data, "ec2", "RunInstances", ours)
 
 
 def _check(

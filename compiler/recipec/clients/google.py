@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipec.clients.verdict import Verdict, at, by_digest, client, documents, version
+from recipec.emit.jobs.names import is_label
 
 EXTRA = "gcp"
 PACKAGE = "google-api-python-client"
@@ -119,6 +120,32 @@ def labels(plain: Any, place: str) -> Iterator[str]:
             yield f"{place}: {key!r} is no name of a label"
         if not isinstance(value, str) or not _LABEL.fullmatch(value):
             yield f"{place}.{key}: {value!r} is no label's value: at most 63 of a-z 0-9 _ -"
+
+
+def named(plain: Any) -> Iterator[str]:
+    """A machine's name, as Google and IBM take it (RFC 1035)."""
+    name = plain.get("name")
+    if not isinstance(name, str) or not is_label(name) or not name[0].isalpha():
+        yield f"name: {name!r} is no name: small letters, digits and hyphens, 63 at most"
+
+
+def instance_faults(plain: Any) -> Iterator[str]:
+    """What a machine's fields say together."""
+    yield from named(plain)
+    yield from labels(plain, "labels")
+    for key in ("machineType", "disks", "networkInterfaces"):
+        if not plain.get(key):
+            yield f"{key}: a machine has it"
+    scheduling = plain.get("scheduling")
+    still = at(scheduling, "onHostMaintenance") == "TERMINATE"
+    if at(scheduling, "provisioningModel") == "SPOT" and at(scheduling, "automaticRestart"):
+        yield "scheduling.automaticRestart: a spot machine does not start by itself"
+    if (plain.get("guestAccelerators") or at(scheduling, "provisioningModel") == "SPOT") and (
+        not still
+    ):
+        yield "scheduling.onHostMaintenance: such a machine cannot be moved: TERMINATE"
+    if at(scheduling, "maxRunDuration") and not at(scheduling, "instanceTerminationAction"):
+        yield "scheduling.instanceTerminationAction: what happens after maxRunDuration"
 
 
 def _vertex(plain: Any) -> Iterator[str]:

@@ -165,7 +165,14 @@ def common_faults(job: Job, emitter: Emitter) -> Iterator[Broken]:
                 f"{job.target} needs `{key}`",
                 f"such as `{key}: {example(job.target, key)}`",
             )
-    if job.adapted and "adapted" in emitter.takes and "adapted" not in given:
+    if job.adapted and "adapted" not in emitter.takes:
+        yield Broken(
+            path=("domain", "corpus"),
+            message=f"the run begins with the model that the corpus has made, and {job.target}"
+            " cannot mount it",
+            hint="deploy it to another target, such as sagemaker, vertex, azureml or gke",
+        )
+    elif job.adapted and "adapted" not in given:
         yield job.broken(
             "adapted",
             "the run begins with the model that the corpus has made, and the job has none",

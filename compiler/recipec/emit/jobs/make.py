@@ -23,6 +23,12 @@ MODULES: Mapping[str, str] = {
     "jobset": "jobset",
     "trainjob": "jobset",
     "compose": "compose",
+    "ec2": "ec2",
+    "gce": "gce",
+    "ibm-vpc": "ibm",
+    "databricks": "impossible",
+    "tpu": "impossible",
+    "watson": "impossible",
 }
 """The module of each target; its EMITTERS has the target."""
 
@@ -37,7 +43,9 @@ def emitter_of(target: TargetName) -> Emitter:
 def job_faults(job: Job) -> Iterator[Broken]:
     """Everything about a job that its service does not take."""
     emitter = emitter_of(job.target)
-    yield from common_faults(job, emitter)
+    # Where a service cannot do it at all, its settings are no matter.
+    if MODULES[job.target] != "impossible":
+        yield from common_faults(job, emitter)
     yield from emitter.faults(job)
 
 

@@ -23,6 +23,8 @@ WHY_NOT: Mapping[str, str] = {
     "max_hours": "it has no limit of time",
     "retries": "it starts nothing again",
     "disk_gb": "the disk is the machine's",
+    "boot": "only virtual machines are told what to boot",
+    "ssh_key": "only Azure's virtual machines need one",
 }
 """What to say of a setting that a service does not take."""
 
@@ -37,6 +39,16 @@ EXAMPLES: Mapping[str, str] = {
     "checkpoints": "s3://my-bucket/checkpoints/legal-t5",
     "azureml.output": "azureml://datastores/workspaceblobstore/paths/runs",
     "vertex.output": "gs://my-bucket/runs",
+    "boot": "ami-0123456789abcdef0",
+    "gce.boot": "projects/debian-cloud/global/images/family/debian-12",
+    "azure-vm.boot": "Debian:debian-12:12-gen2:latest",
+    "ibm-vpc.boot": "r006-01234567-89ab-cdef-0123-456789abcdef",
+    "ibm-vpc.compute": "0717-01234567-89ab-cdef-0123-456789abcdef",
+    "ibm-vpc.zone": "us-south-1",
+    "azure-vm.compute": "/subscriptions/ID/resourceGroups/NAME/providers/Microsoft.Network"
+    "/networkInterfaces/NAME",
+    "azure-vm.region": "westeurope",
+    "ssh_key": "ssh-ed25519 AAAA...",
     "sagemaker.machine": "ml.g5.xlarge",
     "sagemaker.identity": "arn:aws:iam::123456789012:role/training",
     "sagemaker.output": "s3://my-bucket/runs",

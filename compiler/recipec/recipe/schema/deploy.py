@@ -57,8 +57,8 @@ class TargetSettings:
         Text | None,
         Meta(
             description=(
-                "Where the service puts the job: Azure ML's compute target, the subnet of a"
-                " virtual machine, Trainer's runtime."
+                "Where the service puts the job: Azure ML's compute target, a virtual machine's"
+                " subnet (on Azure its network interface), Trainer's runtime."
             )
         ),
     ] = None
@@ -108,6 +108,19 @@ class TargetSettings:
             le=100,
         ),
     ] = 3
+    boot: Annotated[
+        Text | None,
+        Meta(
+            description=(
+                "Virtual machines: the image that the machine itself boots, with cloud-init; for"
+                " GPUs it must have the driver, docker and NVIDIA's container toolkit."
+            )
+        ),
+    ] = None
+    ssh_key: Annotated[
+        Text | None,
+        Meta(description="Azure's virtual machines: the public key of their administrator."),
+    ] = None
     disk_gb: Annotated[
         Annotated[int, Meta(ge=1, le=65536)] | None,
         Meta(description="Size of the machine's disk in GB."),
