@@ -141,8 +141,9 @@ def reference_of(loaded: Loaded, target: TargetName, made: ExpectedImage, given:
     Raises UsageError or HashMismatch.
     """
     source = place_of(loaded, given)
-    usual = made.schema2 if emitter_of(target).schema2 else made.manifest
-    if source.digest and source.digest not in {made.manifest, made.schema2}:
+    emitter, ours = emitter_of(target), {made.manifest, made.schema2}
+    usual = made.schema2 if emitter.schema2 else made.manifest
+    if source.digest and source.digest not in ours and not emitter.derived:
         raise HashMismatch(
             "the image that --image names",
             expected=f"{made.manifest} (or {made.schema2}, its schema2 twin)",

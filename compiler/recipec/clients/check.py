@@ -13,22 +13,22 @@ from recipec.clients.verdict import Verdict
 from recipec.errors import UsageError
 from recipec.recipe.schema import TargetName
 
-CHECKS: Mapping[str, tuple[str, str]] = {
-    "sagemaker": ("aws", "check_sagemaker"),
-    "vertex": ("google", "check_vertex"),
-    "azureml": ("azure", "check_azureml"),
-    "gke": ("kubernetes", "check_kubernetes"),
-    "aks": ("kubernetes", "check_kubernetes"),
-    "eks": ("kubernetes", "check_kubernetes"),
-    "iks": ("kubernetes", "check_kubernetes"),
-    "jobset": ("kubeflow", "check_jobset"),
-    "trainjob": ("kubeflow", "check_trainjob"),
-    "ec2": ("machines", "check_ec2"),
-    "gce": ("machines", "check_gce"),
-    "ibm-vpc": ("machines", "check_ibm"),
-    "compose": ("compose", "check_compose"),
+CHECKS: Mapping[str, tuple[str, str, str]] = {
+    "sagemaker": ("aws", "check_sagemaker", "aws"),
+    "vertex": ("google", "check_vertex", "gcp"),
+    "azureml": ("azure", "check_azureml", "azure"),
+    "gke": ("kubernetes", "check_kubernetes", "kubernetes"),
+    "aks": ("kubernetes", "check_kubernetes", "kubernetes"),
+    "eks": ("kubernetes", "check_kubernetes", "kubernetes"),
+    "iks": ("kubernetes", "check_kubernetes", "kubernetes"),
+    "jobset": ("kubeflow", "check_jobset", "kubernetes"),
+    "trainjob": ("kubeflow", "check_trainjob", "kubernetes"),
+    "compose": ("compose", "check_compose", "compose"),
+    "ec2": ("machines", "check_ec2", "aws"),
+    "gce": ("machines", "check_gce", "gcp"),
+    "ibm-vpc": ("machines", "check_ibm", "ibm"),
 }
-"""Module and function for each target."""
+"""For each target module and function, and the extra that brings the client."""
 
 
 def check_document(target: TargetName, data: bytes) -> Verdict:
@@ -41,7 +41,7 @@ def check_document(target: TargetName, data: bytes) -> Verdict:
             f"{target} has no documents that could be checked",
             hint=f"`recipec emit-job {target} RECIPE` says why",
         )
-    module, name = CHECKS[target]
+    module, name, _ = CHECKS[target]
     check: Callable[[bytes], Verdict] = getattr(
         importlib.import_module(f"recipec.clients.{module}"), name
     )

@@ -6,6 +6,7 @@ everything else is a request, and goes to the provider's own client or API descr
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +23,8 @@ PACKAGE = "ibm-vpc"
 HEAD = b"#cloud-config"
 PROGRAM = "cloud-init"
 SECONDS = 60
+OURS = ("package_update", "packages", "write_files", "runcmd")
+"""Keys of the cloud-configs that we write."""
 
 
 def check_ec2(data: bytes) -> Verdict:
@@ -80,7 +83,18 @@ def check_user_data(data: bytes) -> Verdict:
         code, text = _run([program, "schema", "--config-file", str(file)])
         if code:
             wrong = [" ".join(text.replace(str(file), "the file").split()) or f"exit code {code}"]
+    wrong += _misspelt(data)
     return Verdict(validator=f"cloud-init {said[-1] if said else ''}", faults=tuple(wrong))
+
+
+def _misspelt(data: bytes) -> Iterator[str]:
+    """Keys that are nearly ours: cloud-init takes every key there is and does nothing for it."""
+    plain, wrong = documents(data)
+    yield from wrong
+    for key in () if wrong else plain[0]:
+        near = difflib.get_close_matches(key, OURS, n=1, cutoff=0.7)
+        if near and key not in OURS:
+            yield f"{key}: unknown key; did you mean {near[0]}?"
 
 
 def _run(command: list[str]) -> tuple[int, str]:

@@ -15,10 +15,19 @@ from recipec.cli.main import main
 from recipec.clients.check import check_document
 from recipec.emit.jobs.text import json_text, yaml_text
 from recipec.recipe.schema import TargetName
-from tests.support.jobs import CLUSTERS, DIGEST, SETS, cases, changed, job, only_document
+from tests.support.jobs import (
+    CLUSTERS,
+    DIGEST,
+    MACHINES_ALONE,
+    SETS,
+    cases,
+    changed,
+    job,
+    only_document,
+)
 
-ALL: tuple[TargetName, ...] = ("sagemaker", *CLUSTERS, *SETS, "compose")
-NO_NODES = {"compose"}
+ALL: tuple[TargetName, ...] = ("sagemaker", *CLUSTERS, *SETS, "compose", "ec2", "ibm-vpc")
+NO_NODES = {"compose", *MACHINES_ALONE}
 """Targets of one machine."""
 NO_SPOT = {"iks", "compose", *SETS}
 
@@ -184,6 +193,47 @@ def test_a_trainjob_with_a_mistake(change: Change, said: str) -> None:
     data = only_document(job("trainjob", cases("trainjob")["four-machines"]))
     plain = changed(YAML(typ="safe", pure=True).load(data), change)
     assert said in " ".join(check_document("trainjob", yaml_text(plain)).faults)
+
+
+EC2: list[tuple[Change, str]] = [
+    (lambda d: d.update(InstanceTyp="x"), "Unknown parameter in input"),
+    (lambda d: d.update(InstanceType="g6.huge"), "InstanceType: 'g6.huge' is none of the"),
+    (lambda d: d.pop("MinCount"), "Missing required parameter"),
+    (lambda d: d.update(MaxCount=2), "MinCount, MaxCount: a run is one machine"),
+    (lambda d: d.update(ImageId="debian"), "ImageId: 'debian' is no image"),
+    (lambda d: d.update(UserData="#!/bin/sh\n"), "it does not begin with #cloud-config"),
+    (lambda d: d.update(UserData="#cloud-config\na: ["), "UserData: the file is neither"),
+    (lambda d: d.update(UserData="#cloud-config\n" + "#" * 16384), "and 16384 are the most"),
+    (
+        lambda d: d["InstanceMarketOptions"]["SpotOptions"].pop("SpotInstanceType"),
+        "only a persistent request is stopped and started again",
+    ),
+]
+IBM: list[tuple[Change, str]] = [
+    (lambda d: d.pop("zone"), "zone"),
+    (lambda d: d.update(profil={}), "profil: unknown key"),
+    (lambda d: d["boot_volume_attachment"].update(delete=True), "delete: unknown key"),
+    (lambda d: d.update(name="7a"), "name: '7a' is no name"),
+    (lambda d: d.pop("user_data"), "user_data: it does not begin with #cloud-config"),
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "change", "said"),
+    [*(("ec2", *one) for one in EC2), *(("ibm-vpc", *one) for one in IBM)],
+)
+def test_a_request_of_a_machine_with_a_mistake(
+    target: TargetName, change: Change, said: str
+) -> None:
+    plain = json.loads(only_document(job(target, cases(target)["spot"])))
+    verdict = check_document(target, json_text(changed(plain, change)))
+    assert any(said in fault for fault in verdict.faults), verdict.faults
+
+
+@pytest.mark.parametrize("target", ["databricks", "tpu", "watson"])
+def test_a_target_without_documents(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-job", target, "pyproject.toml"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {target} has no documents")
 
 
 COMPOSE: list[tuple[Change, str]] = [

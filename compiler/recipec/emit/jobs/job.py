@@ -143,6 +143,8 @@ class Emitter:
     """Settings that it cannot do without."""
     schema2: bool = False
     """Whether it wants the Docker schema2 manifest, not the OCI one."""
+    derived: bool = False
+    """Whether an image made from ours may stand in for it, such as one that runs as root."""
     documents: Callable[[Job], dict[str, bytes]]
     """File name to text."""
     faults: Callable[[Job], Iterator[Broken]]

@@ -26,6 +26,8 @@ MODULES: Mapping[str, str] = {
     "ec2": "ec2",
     "gce": "gce",
     "ibm-vpc": "ibm",
+    "azure-vm": "impossible",
+    "skypilot": "impossible",
     "databricks": "impossible",
     "tpu": "impossible",
     "watson": "impossible",

@@ -197,6 +197,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         ),
         needs=("identity", "output"),
         schema2=True,
+        derived=True,
         documents=documents,
         faults=faults,
     )
