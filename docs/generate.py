@@ -79,7 +79,7 @@ def _section(path: str, entry: dict[str, Any], schema: dict[str, Any]) -> Iterat
             inner.append((where, target))
         for choice in target.get("anyOf", ()):
             # Names that all have one section: it is shown once.
-            shared = choice.get("additionalProperties") or next(
+            shared: dict[str, Any] = choice.get("additionalProperties") or next(
                 iter(choice.get("properties", {}).values()), {}
             )
             if shared and "properties" in _target(shared, schema):
