@@ -39,6 +39,13 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "compute": "0717-01234567-89ab-cdef-0123-456789abcdef",
         "zone": "us-south-1",
     },
+    "azure-vm": {
+        "boot": "Debian:debian-12:12-gen2:latest",
+        "compute": "/subscriptions/a/resourceGroups/b/providers/Microsoft.Network"
+        "/networkInterfaces/c",
+        "region": "westeurope",
+        "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@here",
+    },
     "vertex": {"output": "gs://my-bucket/runs"},
     "azureml": {"output": "azureml://datastores/workspaceblobstore/paths/runs"},
 }
@@ -50,9 +57,10 @@ SPOT: Mapping[str, Mapping[str, Any]] = {"sagemaker": {"checkpoints": "s3://my-b
 CLUSTERS: tuple[TargetName, ...] = ("gke", "aks", "eks", "iks")
 SETS: tuple[TargetName, ...] = ("jobset", "trainjob")
 MACHINES = {"nvidia-l4": "g2-standard-12", "nvidia-h100-80gb": "a3-highgpu-8g"}
-MACHINES_ALONE: tuple[TargetName, ...] = ("ec2", "gce", "ibm-vpc")
+MACHINES_ALONE: tuple[TargetName, ...] = ("ec2", "gce", "azure-vm", "ibm-vpc")
 ACCELERATORS: Mapping[str, tuple[str, str]] = {
     "azureml": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
+    "azure-vm": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "aks": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "iks": ("nvidia-l4", "nvidia-h100-80gb"),
 }

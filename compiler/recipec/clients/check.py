@@ -26,6 +26,7 @@ CHECKS: Mapping[str, tuple[str, str, str]] = {
     "compose": ("compose", "check_compose", "compose"),
     "ec2": ("machines", "check_ec2", "aws"),
     "gce": ("machines", "check_gce", "gcp"),
+    "azure-vm": ("machines", "check_azure_vm", "azure"),
     "ibm-vpc": ("machines", "check_ibm", "ibm"),
 }
 """For each target module and function, and the extra that brings the client."""

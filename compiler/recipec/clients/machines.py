@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipec.clients import aws, google
+from recipec.clients import aws, azurevm, google
 from recipec.clients.verdict import Verdict, at, client, documents, lost, version
 from recipec.errors import EnvironmentLacks
 
@@ -46,6 +46,15 @@ def check_gce(data: bytes) -> Verdict:
             if at(item, "key") == "user-data":
                 wrong += _inside("metadata.items: user-data", at(item, "value"))
     return Verdict(validator=f"{version(google.PACKAGE)}, compute v1", faults=tuple(wrong))
+
+
+def check_azure_vm(data: bytes) -> Verdict:
+    """The body of Microsoft.Compute/virtualMachines, or its user data."""
+    if _is_user_data(data):
+        return check_user_data(data)
+    verdict, text = azurevm.check_request(data)
+    inside = _inside("properties.osProfile.customData", text) if text is not None else ()
+    return Verdict(validator=verdict.validator, faults=(*verdict.faults, *inside))
 
 
 def check_ibm(data: bytes) -> Verdict:

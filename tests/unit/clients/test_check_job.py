@@ -26,7 +26,15 @@ from tests.support.jobs import (
     only_document,
 )
 
-ALL: tuple[TargetName, ...] = ("sagemaker", *CLUSTERS, *SETS, "compose", "ec2", "ibm-vpc")
+ALL: tuple[TargetName, ...] = (
+    "sagemaker",
+    *CLUSTERS,
+    *SETS,
+    "compose",
+    "ec2",
+    "azure-vm",
+    "ibm-vpc",
+)
 NO_NODES = {"compose", *MACHINES_ALONE}
 """Targets of one machine."""
 NO_SPOT = {"iks", "compose", *SETS}
@@ -209,6 +217,17 @@ EC2: list[tuple[Change, str]] = [
         "only a persistent request is stopped and started again",
     ),
 ]
+AZURE: list[tuple[Change, str]] = [
+    (lambda d: d["properties"].update(hardwareProfil={}), "unknown key; did you mean hardwareP"),
+    (lambda d: d["properties"].update(priority="Spotty"), "'Spotty' is none of Regular, Low, Spot"),
+    (lambda d: d["properties"]["storageProfile"]["osDisk"].update(diskSizeGB="9"), "type int"),
+    (lambda d: d["properties"].update(provisioningState="a"), "only the server writes it"),
+    (lambda d: d["properties"].pop("priority"), "evictionPolicy: only spot machines have it"),
+    (lambda d: d.pop("location"), "location: a machine has one"),
+    (lambda d: d["properties"]["osProfile"].update(customData="%"), "it is not base64"),
+    (lambda d: d["properties"]["osProfile"].update(customData="YQ=="), "begin with #cloud-config"),
+    (lambda d: d["tags"].update(a=1), "tags.a: 1 is not of type str"),
+]
 IBM: list[tuple[Change, str]] = [
     (lambda d: d.pop("zone"), "zone"),
     (lambda d: d.update(profil={}), "profil: unknown key"),
@@ -220,7 +239,11 @@ IBM: list[tuple[Change, str]] = [
 
 @pytest.mark.parametrize(
     ("target", "change", "said"),
-    [*(("ec2", *one) for one in EC2), *(("ibm-vpc", *one) for one in IBM)],
+    [
+        *(("ec2", *one) for one in EC2),
+        *(("azure-vm", *one) for one in AZURE),
+        *(("ibm-vpc", *one) for one in IBM),
+    ],
 )
 def test_a_request_of_a_machine_with_a_mistake(
     target: TargetName, change: Change, said: str

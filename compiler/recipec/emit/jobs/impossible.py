@@ -23,10 +23,6 @@ REASONS: Mapping[TargetName, tuple[str, str]] = {
         " Java, sudo and a root user there; ours has none of them",
         "aks, eks, gke and the virtual machines run beside a workspace, in the same cloud",
     ),
-    "azure-vm": (
-        "this version writes no request for a virtual machine of Azure",
-        "azureml and aks train on Azure",
-    ),
     "skypilot": (
         "this version writes no task for SkyPilot",
         "name the cloud's own target, such as ec2, gce or sagemaker",

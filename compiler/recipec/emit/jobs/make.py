@@ -26,7 +26,7 @@ MODULES: Mapping[str, str] = {
     "ec2": "ec2",
     "gce": "gce",
     "ibm-vpc": "ibm",
-    "azure-vm": "impossible",
+    "azure-vm": "azurevm",
     "skypilot": "impossible",
     "databricks": "impossible",
     "tpu": "impossible",
