@@ -14,7 +14,10 @@ from typing import Any
 
 from recipec.catalog import hardware, prices, registries, support
 from recipec.cli.main import COMMANDS, _parser
+from recipec.clients.check import CHECKS
+from recipec.emit.jobs.make import emitter_of
 from recipec.recipe.json_schema import json_schema, json_schema_text
+from recipec.recipe.schema.deploy import TARGETS
 from recipec_runtime import platforms, ranks
 
 HERE = Path(__file__).parent
@@ -47,6 +50,7 @@ def pages() -> dict[str, str]:
         "support.md": support_table(),
         "cli.md": commands(),
         "registries.md": registries_page(),
+        "targets.md": targets_page(),
         "platforms.md": platforms_page(),
         "hardware.md": hardware_page(),
     }
@@ -74,6 +78,13 @@ def _section(path: str, entry: dict[str, Any], schema: dict[str, Any]) -> Iterat
         where = f"{path}.{name}" if path else name
         if "properties" in target:
             inner.append((where, target))
+        for choice in target.get("anyOf", ()):
+            # Names that all have one section: it is shown once.
+            shared: dict[str, Any] = choice.get("additionalProperties") or next(
+                iter(choice.get("properties", {}).values()), {}
+            )
+            if shared and "properties" in _target(shared, schema):
+                inner.append((f"{where}.NAME", _target(shared, schema)))
         default = "required" if name in required else _default(child)
         if "properties" in target and name not in required:
             default = "see below"
@@ -105,6 +116,9 @@ def _type(entry: dict[str, Any], schema: dict[str, Any]) -> str:
         return "section"
     if "enum" in target:
         return ", ".join(f"`{value}`" for value in target["enum"])
+    if "anyOf" in target:
+        kinds = (_type(choice, schema) for choice in target["anyOf"])
+        return " or ".join(dict.fromkeys(kinds))
     kind = {"string": "text", "integer": "whole number", "number": "number"}.get(
         str(target.get("type")), str(target.get("type"))
     )
@@ -274,12 +288,25 @@ def platforms_page() -> str:
     return NOTE + head + "\n".join([*rows, "", *said]) + "\n" + tail
 
 
+def targets_page() -> str:
+    """What targets have in common, from targets.head.md, and what each one takes."""
+    head, tail = (HERE / "targets.head.md").read_text(encoding="utf-8").split("<!-- table -->\n")
+    rows = ["| target | needs | takes besides | extra of its client |", "| --- | --- | --- | --- |"]
+    for target in TARGETS:
+        if target in CHECKS:
+            emitter = emitter_of(target)
+            besides = emitter.takes - set(emitter.needs)
+            cells = [target, _names(emitter.needs, "nothing"), _names(tuple(sorted(besides)))]
+            rows.append("| " + " | ".join([*cells, f"`recipec[{CHECKS[target][2]}]`"]) + " |")
+    return NOTE + head + "\n".join(rows) + "\n\n" + tail
+
+
 def _at(rule: str) -> str:
     return f"`{rule}`"
 
 
-def _names(names: tuple[str, ...]) -> str:
-    return ", ".join(f"`{name}`" for name in names) or "one"
+def _names(names: tuple[str, ...], none: str = "one") -> str:
+    return ", ".join(f"`{name}`" for name in names) or none
 
 
 def _chunks(row: registries.Quirks) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +133,7 @@ def _compile_one(
     loaded = load(project, store)
     _refuse_taken_name(loaded)
     inputs = stamps(input_paths(loaded))
+    _refuse_jobs(loaded)
 
     def adapt(family: str) -> Built | None:
         return compile_corpus(
@@ -164,10 +165,30 @@ def _compile_one(
         built=built,
         lock=lock,
         files=made.files,
+        jobs=_jobs(loaded, lock, built.scripts),
         stages=made.stages,
         sources=digests(loaded.sources),
         inputs=inputs,
     )
+
+
+def _refuse_jobs(loaded: Loaded) -> None:
+    """Refuse what the services of `deploy` cannot do, before anything is built for them."""
+    if loaded.recipe.deploy is not None:
+        from recipec.cli.jobs import faults_of_jobs
+
+        faults = faults_of_jobs(loaded)
+        if faults:
+            raise RecipeError(faults)
+
+
+def _jobs(loaded: Loaded, lock: Lock, scripts: Mapping[str, str]) -> dict[str, bytes]:
+    """The job documents, by path in the build folder."""
+    if loaded.recipe.deploy is None:
+        return {}
+    from recipec.cli.jobs import every_document
+
+    return every_document(loaded, lock, scripts)
 
 
 def of_member(error: StaleLock, project: Project) -> StaleLock:

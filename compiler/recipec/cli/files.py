@@ -34,6 +34,10 @@ def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
             refuse_impossible(loaded, found.facts)
         except RecipeError as error:
             faults += error.diagnostics
+    if loaded.recipe.deploy is not None:
+        from recipec.cli.jobs import faults_of_jobs
+
+        faults += faults_of_jobs(loaded)
     return faults
 
 

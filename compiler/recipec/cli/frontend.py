@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -110,8 +110,8 @@ def _data_paths(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """The digest of a recipe's values."""
-    return sha256(canonical(given_values(recipe)))
+    """The digest of a recipe's values, but for where it runs: that moves no input and no byte."""
+    return sha256(canonical(given_values(replace(recipe, deploy=None))))
 
 
 def _absent_files(loaded: Loaded) -> Iterator[tuple[KeyPath, str, str]]:

@@ -32,6 +32,8 @@ COMMANDS = {
     "attest": "say what is in an image and how it was made; attach and sign that",
     "keys": "make a pair of keys for signing, as cosign does",
     "verify-signature": "check with a public key who has signed an image in a registry",
+    "emit-job": "write the documents that make a cloud's service run the image",
+    "check-job": "check a job document with the service's own client",
     "inspect": "show what an image's layers hold and where they came from",
     "export-archive": "write the image as one file for `docker load`, podman and skopeo",
     "bundle": "write every input of a lock into one file, for machines without a network",

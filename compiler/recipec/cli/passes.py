@@ -27,7 +27,7 @@ from recipec.pins.lockfile import BaseImage, Lock, Platform
 from recipec.plan.corpus import is_corpus
 from recipec.plan.determinism import LOCAL_CLASS
 from recipec.plan.make import make_plan
-from recipec.plan.plan import Plan
+from recipec.plan.plan import HardwareSettings, Plan
 from recipec.progress import Progress
 from recipec.recipe.bases import in_registry
 from recipec.recipe.promise import on_cpus
@@ -214,14 +214,21 @@ def _ground(
 def run_id(image: Image, files: Bundle, lock: Lock, plan: Plan) -> str:
     """The address of a run: equal addresses give equal bytes. Known before anything has run."""
     hardware = plan.settings.hardware
+    scripts = {path: sha256(data) for path, data in files if path.endswith(".py")}
+    here = replace(hardware, hardware_class=hardware_class(hardware.hardware_class))
+    return address(image.config.digest, scripts, lock, here)
+
+
+def address(config: str, scripts: Mapping[str, str], lock: Lock, hardware: HardwareSettings) -> str:
+    """The run id of an image with this config on hardware of just the class that is named."""
     return sha256(
         canonical(
             {
-                "image": image.config.digest,
-                "scripts": {p: sha256(data) for p, data in files if p.endswith(".py")},
+                "image": config,
+                "scripts": dict(scripts),
                 "model": {file.path: file.sha256 for file in lock.model.files},
                 "data": {file.split: file.sha256 for file in lock.data},
-                "hardware_class": hardware_class(hardware.hardware_class),
+                "hardware_class": hardware.hardware_class,
                 "threads": hardware.threads,
                 "world_size": hardware.world_size,
             }

@@ -6,14 +6,14 @@ written once for all. Members that left the matrix lose their stages there; nobo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipec.cli.project import Project
 from recipec.cli.stamps import stamp
-from recipec.cli.state import Built, remember, restamp
+from recipec.cli.state import Built, read_state, remember, restamp
 from recipec.store import Store, write_atomically
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Compiled:
     built: Built
     lock: Lock
     files: Bundle
+    jobs: Mapping[str, bytes]
+    """Job documents by path in the build folder; they are no part of the image."""
     stages: Mapping[str, dict[str, Any]]
     sources: Mapping[str, str]
     """Digests of the recipe's files, by path."""
@@ -80,15 +82,24 @@ def _write(one: Compiled, store: Store) -> list[Path]:
     from recipec.pins.lockfile import to_json
 
     image, project, folder = one.built.image, one.built.project, one.built.folder
-    wanted = {folder / path: data for path, data in one.files}
+    wanted = {folder / path: data for path, data in (*one.files, *one.jobs.items())}
     wanted[folder / "image.digest"] = f"{image.manifest.digest}\n".encode()
     wanted[project.lock] = to_json(one.lock)
     for path, data in wanted.items():
         if not path.is_file() or path.read_bytes() != data:
             write_atomically(path, data)
+    _remove_former_jobs(folder, wanted)
     reference = f"recipec.local/{one.built.name}:latest"
     write_layout(image, store, folder / "image", reference=reference)
     return [*wanted, folder / "image" / "index.json"]
+
+
+def _remove_former_jobs(folder: Path, wanted: Collection[Path]) -> None:
+    """Remove job documents that the build before this one wrote and this one does not."""
+    former = read_state(folder).get("outputs", {})
+    for path in map(Path, former):
+        if path.parent == folder / "jobs" and path not in wanted:
+            path.unlink(missing_ok=True)
 
 
 def _told(built: Built, left: Mapping[str, str]) -> Built:

@@ -81,6 +81,11 @@ def _strict(entry: Any) -> Any:
         del made["anyOf"]
         made.pop("default", None)
         made = {**made, **(rest[0] if len(rest) == 1 else {"anyOf": rest})}
+    if "propertyNames" in made:
+        # A mapping with known names is written as a section, so that editors complete the names.
+        made["properties"] = dict.fromkeys(
+            made.pop("propertyNames")["enum"], made["additionalProperties"]
+        )
     if made.get("type") == "object" and "properties" in made:
         made["additionalProperties"] = False
     return made

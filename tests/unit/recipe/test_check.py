@@ -293,7 +293,7 @@ def test_whole_numbers_stand_for_numbers() -> None:
             '"a\\n\\e[2Jb": 1',
             "r.yaml:5:1: error: unknown key `a\\n\\x1b[2Jb` in a recipe\n"
             "  hint: known keys: name, task, domain, architecture, recipe, method, training,\n"
-            "        evaluation, hardware, image, extends, matrix, reproducibility",
+            "        evaluation, hardware, image, deploy, extends, matrix, reproducibility",
         ),
         (
             "image: {exclude_newer: 01.11.2026}",

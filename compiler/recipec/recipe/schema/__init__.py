@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from recipec.recipe.schema.architecture import Architecture, MixtureOfExperts, Rope
+from recipec.recipe.schema.deploy import Deploy, TargetName, TargetSettings
 from recipec.recipe.schema.domain import Corpus, Data, Domain
 from recipec.recipe.schema.method import Method
 from recipec.recipe.schema.surroundings import Evaluation, Hardware, ImageOptions
@@ -31,6 +32,7 @@ __all__ = [
     "Architecture",
     "Corpus",
     "Data",
+    "Deploy",
     "Domain",
     "EarlyStopping",
     "Evaluation",
@@ -44,6 +46,8 @@ __all__ = [
     "Recipe",
     "Reproducibility",
     "Rope",
+    "TargetName",
+    "TargetSettings",
     "Task",
     "TaskType",
     "Training",
@@ -83,6 +87,10 @@ class Recipe:
     image: Annotated[ImageOptions, Meta(description="What the image is made of.")] = field(
         default_factory=ImageOptions
     )
+    deploy: Annotated[
+        Deploy | None,
+        Meta(description="The services that the image is sent to, and their job documents."),
+    ] = None
     extends: Annotated[
         Text | None,
         Meta(

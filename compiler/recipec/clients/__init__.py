@@ -1,0 +1,1 @@
+"""The services' own clients: they check a job document, and send it."""

@@ -1,0 +1,1 @@
+"""Job documents: what a service must be sent so that it runs the image."""

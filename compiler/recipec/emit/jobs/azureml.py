@@ -1,0 +1,147 @@
+"""Azure Machine Learning: a command job.
+
+In: a `Job`. Out: azureml.yaml for `az ml job create --file`. The service runs the command with the
+image's own bash, mounts the outputs, and starts a process for each accelerator itself, with
+torchrun's variables. With
+`compute` it is that cluster which has machines, taken away or not; without, the service brings
+them (serverless compute), and `machine` and `spot` say which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from recipec.emit.jobs.job import Emitter, Job
+from recipec.emit.jobs.machines import machine_faults, machine_of
+from recipec.emit.jobs.text import yaml_text
+from recipec.recipe.rules.broken import Broken
+from recipec.recipe.schema import TargetName
+
+SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
+TRAINED, CHECKPOINTS, ADAPTED = "trained", "checkpoints", "adapted"
+"""Outputs and input; the runtime finds the outputs by these names."""
+LONGEST_NAME = 255
+LONGEST_HOURS = 30 * 24
+"""Of a job on serverless compute or on a cluster; the service's quota page."""
+
+_PLACE = re.compile(
+    r"azureml://(subscriptions/[^\s/]+/resourcegroups/[^\s/]+/workspaces/[^\s/]+/)?"
+    r"datastores/[A-Za-z0-9_]+/paths/[^\s]+"
+)
+_CLIENT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def documents(job: Job) -> dict[str, bytes]:
+    """The job."""
+    return {"azureml.yaml": yaml_text(command_job(job))}
+
+
+def command_job(job: Job) -> dict[str, Any]:
+    """The job's values."""
+    settings, shape = job.settings, job.shape
+    entry = f"{job.interpreter} -m recipec_runtime train"
+    if job.adapted:
+        # Where an input is mounted is known to the command alone.
+        entry = f"RECIPEC_ADAPTED=${{{{inputs.{ADAPTED}}}}} {entry}"
+    plain: dict[str, Any] = {
+        "$schema": SCHEMA,
+        "type": "command",
+        "name": job.title(LONGEST_NAME),
+        "display_name": job.name,
+        "experiment_name": job.name,
+        "command": entry,
+        "environment": {"image": job.container.reference},
+        "environment_variables": job.environment(),
+    }
+    if job.adapted:
+        plain["inputs"] = {ADAPTED: _folder(str(settings.adapted), "ro_mount")}
+    plain["outputs"] = {
+        name: _folder(f"{str(settings.output).rstrip('/')}/{job.digits}/{name}/", "rw_mount")
+        for name in (TRAINED, CHECKPOINTS)
+    }
+    if shape.world_size > 1:
+        plain["distribution"] = {
+            "type": "pytorch",
+            "process_count_per_instance": shape.processes,
+        }
+    plain |= {**_machines(job), "limits": {"timeout": job.seconds}}
+    if settings.identity:
+        plain["identity"] = {"type": "managed", "client_id": settings.identity}
+    return {**plain, "tags": {"recipec-name": job.name, "recipec-run-id": job.run_id}}
+
+
+def _folder(path: str, mode: str) -> dict[str, str]:
+    return {"type": "uri_folder", "path": path, "mode": mode}
+
+
+def _machines(job: Job) -> dict[str, Any]:
+    resources: dict[str, Any] = {"instance_count": job.shape.nodes, "shm_size": "1g"}
+    if job.settings.compute:
+        return {"compute": f"azureml:{job.settings.compute}", "resources": resources}
+    resources = {"instance_type": machine_of(job, "azure"), **resources}
+    tier = "spot" if job.settings.spot else "standard"
+    return {"resources": resources, "queue_settings": {"job_tier": tier}}
+
+
+def faults(job: Job) -> Iterator[Broken]:
+    """What the service would refuse, or what could not work there."""
+    settings = job.settings
+    if not job.container.shell:
+        yield Broken(
+            path=("image", "package_set"),
+            message="Azure ML runs the command with the image's bash, and the image has none",
+            hint="set `image.package_set: cloud`",
+        )
+    for key in ("output", "adapted"):
+        place = getattr(settings, key)
+        if place is not None and not _PLACE.fullmatch(place):
+            yield job.broken(
+                key,
+                f"{place!r} is no folder of a datastore",
+                "such as azureml://datastores/workspaceblobstore/paths/runs",
+            )
+    if settings.identity is not None and not _CLIENT.fullmatch(settings.identity):
+        yield job.broken(
+            "identity",
+            f"{settings.identity!r} is not the client id of a managed identity",
+            "such as 00000000-0000-0000-0000-000000000000",
+        )
+    if settings.max_hours > LONGEST_HOURS:
+        yield job.broken(
+            "max_hours",
+            f"a job of Azure ML ends after {LONGEST_HOURS} hours at the latest",
+            f"at most {LONGEST_HOURS}; the run goes on from its checkpoint in another job",
+        )
+    if settings.compute is None:
+        yield from machine_faults(job, "azure")
+    else:
+        yield from _of_cluster(job)
+
+
+def _of_cluster(job: Job) -> Iterator[Broken]:
+    """What a cluster decides, and a job on it cannot."""
+    for key in ("machine", "spot"):
+        if getattr(job.settings, key):
+            yield job.broken(
+                key,
+                f"`{key}` does nothing with `compute`: the cluster has its machines",
+                f"remove it, or `compute`: then the service brings machines by `{key}`",
+            )
+
+
+EMITTERS: Mapping[TargetName, Emitter] = {
+    "azureml": Emitter(
+        target="azureml",
+        takes=frozenset(
+            {
+                *("machine", "nodes", "compute", "identity", "output", "adapted"),
+                *("spot", "max_hours"),
+            }
+        ),
+        needs=("output",),
+        documents=documents,
+        faults=faults,
+    )
+}

@@ -1,0 +1,129 @@
+"""Jobs of every kind that a service must take, and documents with a mistake in them.
+
+The shapes are those of the issue: one GPU, eight, several machines, spot, CPUs, a mixture of
+experts; the last two are recipes of this repository, the others are values, because what a recipe
+may name depends on what the language knows by now.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recipec.emit.jobs.job import Container, Job, Shape
+from recipec.emit.jobs.make import job_documents, job_faults
+from recipec.recipe.schema import TargetName, TargetSettings
+
+RUN_ID = "sha256:" + "0123456789abcdef" * 4
+DIGEST = "sha256:" + "fedcba9876543210" * 4
+ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team"
+REGISTRIES = {"sagemaker": ECR, "vertex": "europe-west4-docker.pkg.dev/my-project/team"}
+"""Where a target's images must lie."""
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "sagemaker": {
+        "identity": "arn:aws:iam::123456789012:role/training",
+        "output": "s3://my-bucket/runs",
+    },
+    "kubernetes": {"output": "pvc:results/runs", "namespace": "training"},
+    "compose": {},
+    "ec2": {"boot": "ami-0123456789abcdef0"},
+    "gce": {
+        "boot": "projects/debian-cloud/global/images/family/debian-12",
+        "zone": "us-central1-a",
+    },
+    "ibm-vpc": {
+        "boot": "r006-01234567-89ab-cdef-0123-456789abcdef",
+        "compute": "0717-01234567-89ab-cdef-0123-456789abcdef",
+        "zone": "us-south-1",
+    },
+    "azure-vm": {
+        "boot": "Debian:debian-12:12-gen2:latest",
+        "compute": "/subscriptions/a/resourceGroups/b/providers/Microsoft.Network"
+        "/networkInterfaces/c",
+        "region": "westeurope",
+        "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@here",
+    },
+    "vertex": {"output": "gs://my-bucket/runs"},
+    "azureml": {"output": "azureml://datastores/workspaceblobstore/paths/runs"},
+}
+"""What each target cannot do without."""
+
+SPOT: Mapping[str, Mapping[str, Any]] = {"sagemaker": {"checkpoints": "s3://my-bucket/live"}}
+"""What a target wants beside `spot: true`."""
+
+CLUSTERS: tuple[TargetName, ...] = ("gke", "aks", "eks", "iks")
+SETS: tuple[TargetName, ...] = ("jobset", "trainjob")
+MACHINES = {"nvidia-l4": "g2-standard-12", "nvidia-h100-80gb": "a3-highgpu-8g"}
+MACHINES_ALONE: tuple[TargetName, ...] = ("ec2", "gce", "azure-vm", "ibm-vpc")
+ACCELERATORS: Mapping[str, tuple[str, str]] = {
+    "azureml": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
+    "azure-vm": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
+    "aks": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
+    "iks": ("nvidia-l4", "nvidia-h100-80gb"),
+}
+"""What a target has one of, and eight of, in one machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A recipe's shape, and what it asks of the service."""
+
+    name: str
+    shape: Shape = field(default_factory=Shape)
+    spot: bool = False
+
+
+def cases(target: TargetName) -> dict[str, Case]:
+    """The cases that a target must take, by name."""
+    one, eight = ACCELERATORS.get(target, ("nvidia-l4", "nvidia-h100-80gb"))
+    single, whole = Shape(accelerator=one, count=1), Shape(accelerator=eight, count=8)
+    return {
+        "one-gpu": Case(name="legal-t5", shape=single),
+        "eight-gpus": Case(name="legal-t5", shape=whole),
+        "four-machines": Case(name="legal-t5", shape=replace(whole, nodes=4)),
+        "spot": Case(name="legal-t5", shape=single, spot=True),
+        "cpu": Case(name="x" * 63, shape=Shape(threads=4)),
+        "experts": Case(name="7-clauses-moe", shape=replace(whole, threads=2)),
+    }
+
+
+def job(target: TargetName, case: Case, **more: Any) -> Job:
+    """The job of a case; `more` are further settings."""
+    kind = "kubernetes" if target in (*CLUSTERS, *SETS) else target
+    if target in SETS and case.shape.count:
+        more = {"machine": MACHINES[case.shape.accelerator], **more}
+    wanted = {**SETTINGS[kind], **({"spot": True, **SPOT.get(kind, {})} if case.spot else {})}
+    nodes = {"nodes": case.shape.nodes} if case.shape.nodes > 1 else {}
+    place = f"{REGISTRIES.get(target, 'registry.example/team')}/{case.name}"
+    return Job(
+        target=target,
+        name=case.name,
+        run_id=RUN_ID,
+        container=Container(reference=f"{place[:170]}@{DIGEST}", shell=True),
+        shape=case.shape,
+        settings=TargetSettings(**{**wanted, **nodes, **more}),
+    )
+
+
+def messages(one: Job) -> list[str]:
+    """What is wrong with a job, with the key that it is about."""
+    return [f"{fault.path[-1]}: {fault.message}" for fault in job_faults(one)]
+
+
+def only_document(one: Job) -> bytes:
+    """The document of a job that nothing is wrong with; of a machine, the request."""
+    assert messages(one) == []
+    made = job_documents(one)
+    requests = [data for name, data in made.items() if not name.endswith(".cloud-init.yaml")]
+    assert len(requests) == 1
+    return requests[0]
+
+
+def changed(document: Any, change: Callable[[Any], object]) -> Any:
+    """A copy of plain values with something changed in it."""
+    made = copy.deepcopy(document)
+    change(made)
+    return made
