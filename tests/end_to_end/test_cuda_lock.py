@@ -1,11 +1,15 @@
-"""Recipes for GPUs against the real index: its metadata only, none of the wheels' 3 GB."""
+"""Recipes for GPUs against the real index: its metadata and 12 MB, not the wheels' 3 GB."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from recipec.catalog.cuda import shown, torch_builds
 from recipec.catalog.debian import releases
 from recipec.catalog.stack import load as load_stack
 from recipec.cli.compile import read_lock
@@ -54,6 +58,19 @@ def test_the_torch_that_an_older_gpu_or_driver_is_told_of_can_be_locked() -> Non
     assert found["torch"].version == "2.10.0"
     assert "nvidia-cublas-cu12" in found
     assert "nvidia-cublas" not in found
+
+
+def test_the_build_is_what_the_catalogue_says() -> None:
+    """Read anew from the wheel at the index: 12 MB of its 530."""
+    version = load_stack().cuda["torch"].removeprefix("===")
+    script = [sys.executable, str(ROOT / "scripts/read_torch_build.py"), version]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True)
+    (read,) = tomllib.loads(done.stdout)["torch"].items()
+    known = torch_builds()[version]
+    assert read == (
+        version,
+        {"cuda": shown(known.cuda), "architectures": [*known.architectures]},
+    )
 
 
 @pytest.mark.parametrize("name", ON_GPUS)

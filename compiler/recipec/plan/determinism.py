@@ -24,9 +24,9 @@ def hardware_class_of(reproducibility: str, accelerator: str = "cpu", capability
 
 
 def environment_of(
-    reproducibility: str, threads: int, device: str = "cpu"
+    reproducibility: str, threads: int, device: str = "cpu", *, flash: bool = False
 ) -> tuple[tuple[str, str], ...]:
-    """The variables of a run, sorted by name."""
+    """The variables of a run, sorted by name. `flash`: attention by a package of its own."""
     variables = {
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "MKL_NUM_THREADS": str(threads),
@@ -42,4 +42,7 @@ def environment_of(
             "MKL_CBWR": "COMPATIBLE",
             "ONEDNN_MAX_CPU_ISA": "AVX2",
         }
+    if flash and reproducibility == "bitwise":
+        # transformers asks it, and the packages' backward passes then add up in a fixed order
+        variables["FLASH_ATTENTION_DETERMINISTIC"] = "1"
     return tuple(sorted(variables.items()))

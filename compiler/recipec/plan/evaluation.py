@@ -81,7 +81,12 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
             hardware_class_of(mode, accelerator, capability),
             "the same class gives the same bytes",
         ),
-        environment=environment_of(mode, threads, device),
+        environment=environment_of(
+            mode,
+            threads,
+            device,
+            flash=(recipe.architecture.attention or "").startswith("flash_attention"),
+        ),
     )
 
 

@@ -291,6 +291,26 @@ def test_other_modes_leave_the_cpu_as_it_is(mode: str) -> None:
     assert hardware_class_of(mode) == "cpu-x86-64"
 
 
+@pytest.mark.parametrize(
+    ("attention", "mode", "asked"),
+    [
+        ("flash_attention_2", "bitwise", True),
+        ("flash_attention_2", "seeded", False),
+        ("sdpa", "bitwise", False),
+    ],
+)
+def test_flash_attention_adds_up_in_a_fixed_order_where_bytes_are_promised(
+    attention: str, mode: str, asked: bool
+) -> None:
+    chosen = recipe(
+        reproducibility=mode,
+        hardware={"accelerator": "nvidia-h100"},
+        architecture={"attention": attention},
+    )
+    environment = dict(plan(chosen).settings.hardware.environment)
+    assert (environment.get("FLASH_ATTENTION_DETERMINISTIC") == "1") is asked
+
+
 def test_the_plan_carries_mode_class_and_environment_together() -> None:
     for mode in ("portable", "bitwise", "seeded"):
         settings = plan(recipe(reproducibility=mode, hardware={"threads": 4})).settings

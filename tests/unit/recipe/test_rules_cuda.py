@@ -128,6 +128,7 @@ def test_flash_attention_wants_its_package(attention: str, package: str) -> None
         ("flash_attention_3", "nvidia-a100-80gb"),
         ("flash_attention_3", "nvidia-b200"),
         ("flash_attention_4", "nvidia-l40s"),
+        ("flash_attention_4", "nvidia-rtx-5090"),
     ],
 )
 def test_flash_attention_on_a_gpu_that_it_is_not_for(attention: str, name: str) -> None:

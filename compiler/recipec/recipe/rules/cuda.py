@@ -18,7 +18,7 @@ from recipec.recipe.schema import Recipe
 _FLASH = {
     "flash_attention_2": ("flash-attn", ((8, 0), (13, 0))),
     "flash_attention_3": ("flash-attn-3", ((9, 0), (9, 1))),
-    "flash_attention_4": ("flash-attn-4", ((9, 0), (13, 0))),
+    "flash_attention_4": ("flash-attn-4", ((9, 0), (12, 0))),
 }
 """The package behind each kind, by transformers' name, and the compute capabilities that it is
 written for: from the first on, and below the second (its documentation)."""
