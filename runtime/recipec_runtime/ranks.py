@@ -127,7 +127,7 @@ def refuse_many(ranks: Ranks) -> None:
 def _find(environ: Mapping[str, str], platform: str, root: Path) -> Ranks:
     if "WORLD_SIZE" in environ:
         return _of_process(environ, TORCHRUN)
-    if "RECIPEC_NODES" in environ or "RECIPEC_PROCESSES" in environ:
+    if "RECIPEC_NODES" in environ:
         return _of_machine(environ, OURS)
     special = SPECIAL.get(platform)
     if special is not None:
@@ -155,9 +155,6 @@ def _of_machine(environ: Mapping[str, str], names: Names) -> Ranks:
     """Where each machine is told its place, and starts one process or as many as it is told."""
     nodes = _number(environ, names.nodes, 1, least=1)
     node_rank = _number(environ, names.node_rank, 0)
-    processes = 1
-    if _text(environ, names.processes, "1") not in ("auto", "cpu", "gpu"):
-        processes = _number(environ, names.processes, 1, least=1)
     address = _text(environ, names.address, ADDRESS)
     if names.many and names.many in environ:
         addresses = environ[names.many].split()
@@ -168,10 +165,18 @@ def _of_machine(environ: Mapping[str, str], names: Names) -> Ranks:
             )
         address = addresses[0]
     port = _number(environ, names.port, PORT, least=1)
-    return machine(nodes, node_rank, address, port, processes)
+    return machine(nodes, node_rank, address, port, _processes(environ, names))
 
 
-def machine(nodes: int, node_rank: int, address: str, port: int, processes: int = 1) -> Ranks:
+def _processes(environ: Mapping[str, str], names: Names = OURS) -> int:
+    """How many processes each machine starts; `auto` and its like leave it at this one."""
+    told = (*names.processes, *OURS.processes)
+    if _text(environ, told, "1") in ("auto", "cpu", "gpu"):
+        return 1
+    return _number(environ, told, 1, least=1)
+
+
+def machine(nodes: int, node_rank: int, address: str, port: int, processes: int) -> Ranks:
     """The first process of machine `node_rank`, each of which has `processes`."""
     return _checked(
         Ranks(
@@ -185,19 +190,18 @@ def machine(nodes: int, node_rank: int, address: str, port: int, processes: int 
     )
 
 
-def _sagemaker(_environ: Mapping[str, str], root: Path) -> Ranks:
+def _sagemaker(environ: Mapping[str, str], root: Path) -> Ranks:
     """From the hosts of resourceconfig.json in the order of their names; the first is master."""
     hosts, current = sagemaker.hosts(root)
-    if len(hosts) == 1:
-        return Ranks()
-    return machine(len(hosts), hosts.index(current), hosts[0], PORT)
+    address = hosts[0] if len(hosts) > 1 else ADDRESS
+    return machine(len(hosts), hosts.index(current), address, PORT, _processes(environ))
 
 
 def _vertex(environ: Mapping[str, str], _root: Path) -> Ranks:
     """From CLUSTER_SPEC: pool 0 holds the one master, the other pools' replicas follow."""
     text = environ.get("CLUSTER_SPEC")
     if text is None:
-        return Ranks()
+        return _of_machine(environ, OURS)
     hint = "Vertex AI sets CLUSTER_SPEC by itself; leave it alone"
     try:
         plain: Any = json.loads(text)
@@ -208,14 +212,15 @@ def _vertex(environ: Mapping[str, str], _root: Path) -> Ranks:
         own = cluster[task["type"]]
         index = int(task["index"])
         node_rank = sum(len(cluster.get(pool, ())) for pool in before) + index
-        host, _, port = addresses[0].rpartition(":")
+        host, _, digits = addresses[0].rpartition(":")
         if not 0 <= index < len(own):
             raise ValueError(f"{task['type']} has {len(own)} replicas, and this is number {index}")
-        return machine(len(addresses), node_rank, host, int(port))
+        port = int(digits)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise EnvironmentLacks(
             f"CLUSTER_SPEC cannot be read: {type(error).__name__}: {error}", hint=hint
         ) from error
+    return machine(len(addresses), node_rank, host, port, _processes(environ))
 
 
 SPECIAL: Mapping[str, Callable[[Mapping[str, str], Path], Ranks]] = {

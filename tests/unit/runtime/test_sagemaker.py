@@ -43,6 +43,9 @@ def test_hosts_are_numbered_in_the_order_of_their_numbers(tmp_path: Path) -> Non
     assert read(tmp_path, size=10) == ranks.Ranks(
         world_size=10, rank=9, nodes=10, node_rank=9, master_address="algo-1"
     )
+    told = {"RECIPEC_PROCESSES": "8"}
+    found = ranks.read(told, world_size=80, platform="sagemaker", root=tmp_path)
+    assert (found.rank, found.local_rank, found.nodes) == (72, 0, 10)
 
 
 @pytest.mark.parametrize(
