@@ -33,6 +33,14 @@ KNOBS: dict[str, Any] = {
     "model__dropout": 0.1,
 }
 SLOW = pytest.mark.slow
+LLAMA = vary(
+    CAUSAL,
+    model__type="llama",
+    method__type="qlora",
+    method__target_modules=(
+        *("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"),
+    ),
+)
 CASES = [
     pytest.param(vary(CAUSAL, training__packing=True, **KNOBS), id="packed-with-knobs"),
     pytest.param(vary(PAIRS, method__type="full"), id="weighted-classes", marks=SLOW),
@@ -43,6 +51,8 @@ CASES = [
     pytest.param(
         vary(TAGS, task__class_weights=(0.5, *(1.5,) * 6)), id="weighted-tags", marks=SLOW
     ),
+    pytest.param(vary(LLAMA, method__quantization="nf4"), id="nf4", marks=SLOW),
+    pytest.param(vary(LLAMA, method__quantization="int8"), id="int8", marks=SLOW),
     pytest.param(
         vary(CLASSES, method__type="prefix", method__virtual_tokens=4), id="prefix", marks=SLOW
     ),
@@ -84,27 +94,6 @@ def test_the_same_script_on_a_cpu_gives_the_bytes_of_the_one_for_cpus(
     assert found[0] == found[1]
     assert any(name.endswith(".safetensors") for name in found[0][0])
     assert "predictions.jsonl" in found[0][1]
-
-
-@pytest.mark.slow
-def test_four_bits_without_the_kernels_for_cpus(tmp_path: Path) -> None:
-    """Of nf4 the script leaves bitsandbytes its own kernels, which on a CPU round otherwise."""
-    llama = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
-    settings = vary(
-        CAUSAL,
-        model__type="llama",
-        method__type="qlora",
-        method__quantization="nf4",
-        method__target_modules=llama,
-        **SMALL,
-    )
-    plain, dry = place(tmp_path / "plain", settings), place_dry(tmp_path / "dry", on_gpu(settings))
-    losses = []
-    for root in (plain, dry):
-        trained(root, root / "out")
-        rows = [json.loads(line) for line in (root / "out/history.jsonl").read_text().splitlines()]
-        losses.append([row["loss"] for row in rows if "loss" in row])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])

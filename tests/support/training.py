@@ -140,15 +140,22 @@ def history(output: Path) -> list[dict[str, Any]]:
 def place_dry(root: Path, settings: Settings) -> Path:
     """As `place`, for a recipe for a GPU whose DEVICE is then the CPU; run.json asks for no GPU.
 
-    The scripts are otherwise, byte for byte, what would run on the GPU.
+    The scripts are otherwise, byte for byte, what would run on the GPU; but for 4 bits, where
+    bitsandbytes' own kernel for CPUs does not work on every CPU: then ours is taken.
     """
     shutil.copytree(base(settings.model.type), root, dirs_exist_ok=True)
     lock = lock_of(root, settings)
     files = dict(emit_bundle(settings, lock))
-    knob, other = b'DEVICE = "cuda"', b'DEVICE = "cpu"'
-    assert files["train.py"].count(knob) == 1
-    assert b'"cuda"' not in files["train.py"].replace(knob, b"") + files["evaluate.py"]
-    files["train.py"] = files["train.py"].replace(knob, other)
+    changes = {b'DEVICE = "cuda"': b'DEVICE = "cpu"'}
+    if settings.method.quantization == "nf4":
+        call = b"    return BitsAndBytesConfig("
+        changes[call] = (
+            b"    __import__('recipec_runtime.quantized').quantized.plain_kernels()\n" + call
+        )
+    for old, new in changes.items():
+        assert files["train.py"].count(old) == 1
+        files["train.py"] = files["train.py"].replace(old, new)
+    assert b'"cuda"' not in files["train.py"] + files["evaluate.py"]
     del files["run.json"]
     files["run.json"] = run_json(replace(settings, hardware=SUMMARY.hardware), lock, files)
     for name, content in files.items():
