@@ -57,8 +57,8 @@ def _memory_row(outlook: Outlook, memory: MemoryEstimate) -> tuple[str, str, str
     layout = outlook.layout
     if layout is None:
         return "memory", gib(memory.bytes), why
-    said = "tight: " if layout.tight else ""
-    return "memory", f"{said}{gib(memory.bytes)} of {gib(layout.usable_bytes)}", why
+    said = "tight, may not fit: " if layout.tight else ""
+    return "memory", f"{gib(memory.bytes)} of {gib(layout.usable_bytes)}", f"{said}{why}"
 
 
 def _speed(outlook: Outlook) -> str:
