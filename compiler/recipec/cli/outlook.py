@@ -57,8 +57,8 @@ def _memory_row(outlook: Outlook, memory: MemoryEstimate) -> tuple[str, str, str
     layout = outlook.layout
     if layout is None:
         return "memory", gib(memory.bytes), why
-    said = "tight: " if layout.tight else ""
-    return "memory", f"{said}{gib(memory.bytes)} of {gib(layout.usable_bytes)}", why
+    said = "tight, may not fit: " if layout.tight else ""
+    return "memory", f"{gib(memory.bytes)} of {gib(layout.usable_bytes)}", f"{said}{why}"
 
 
 def _speed(outlook: Outlook) -> str:
@@ -129,14 +129,15 @@ def _money(cost: Cost | None) -> str:
 
 
 def _time_range(took: Duration) -> str:
-    return f"{_time(took.low)} to {_time(took.high)}"
+    low, high = _time(took.low), _time(took.high)
+    return high if low == high else f"{low} to {high}"
 
 
 def _time(seconds: float) -> str:
     for unit, length, least in _TIMES:
         if seconds >= length * least:
-            return f"{seconds / length:.2g} {unit}"
-    return f"{max(seconds, 1):.2g} s"
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.2g} s" if seconds >= 1 else "under 1 s"
 
 
 def outlook_plain(outlook: Outlook) -> dict[str, Any]:

@@ -119,11 +119,16 @@ def _validations(settings: Settings) -> int:
     return training.epochs + 1
 
 
-def precision_of(settings: Settings) -> str:
-    """What the products are computed in: bf16, fp16 or fp32."""
+def precision_of(settings: Settings, accelerator: Accelerator) -> str:
+    """What the products are computed in: bf16, fp16, tf32 or fp32.
+
+    Tensor cores take float32 as tf32 only for `seeded` runs: the other promises turn that off.
+    """
     if settings.training.mixed_precision != "none":
         return settings.training.mixed_precision
-    return {"bfloat16": "bf16", "float16": "fp16"}.get(settings.model.dtype, "fp32")
+    found = {"bfloat16": "bf16", "float16": "fp16"}.get(settings.model.dtype, "fp32")
+    seeded = settings.hardware.reproducibility == "seeded"
+    return "tf32" if found == "fp32" and seeded and accelerator.tf32_flops else found
 
 
 def peak_of(accelerator: Accelerator, precision: str) -> float | None:
@@ -131,6 +136,7 @@ def peak_of(accelerator: Accelerator, precision: str) -> float | None:
     peaks = {
         "bf16": accelerator.bf16_flops,
         "fp16": accelerator.fp16_flops,
+        "tf32": accelerator.tf32_flops,
         "fp32": accelerator.fp32_flops,
     }
     return peaks[precision]
@@ -140,7 +146,7 @@ def duration_on(work: RunWork, settings: Settings, accelerator: Accelerator) -> 
     """How long the run takes on one such device; None where no peak is known."""
     if accelerator.kind == "cpu":
         return _on_threads(work, settings)
-    precision = precision_of(settings)
+    precision = precision_of(settings, accelerator)
     peak = peak_of(accelerator, precision)
     if peak is None:
         return None

@@ -30,9 +30,11 @@ Cheaper = Literal["lora", "qlora"]
 _CHEAPER: Mapping[Cheaper, tuple[str, ...]] = {"lora": ("full",), "qlora": ("full", "lora")}
 """Methods at whose place each of them saves memory."""
 _CHECKPOINTING = "`architecture.gradient_checkpointing: true`"
-ROOM = 0.9
-"""Of the memory that a process finds, the share that a plan fills by its own choice: the estimate
-may be off by a tenth. What the recipe itself asks for may fill all of it."""
+DOUBT = 0.1
+"""By how much of itself the estimate may be off (docs/memory.md)."""
+ROOM = 1 - DOUBT
+"""Of the memory that a process finds, the share that a plan fills by its own choice. What the
+recipe itself asks for is refused only beyond doubt."""
 
 
 class DoesNotFit(TooLarge):
@@ -98,12 +100,12 @@ class Layout:
 
     @property
     def fits(self) -> bool:
-        """Whether the estimate is no more than a process finds."""
-        return self.memory.bytes <= self.usable_bytes
+        """Whether the estimate, less its doubt, is no more than a process finds."""
+        return self.memory.bytes * ROOM <= self.usable_bytes
 
     @property
     def tight(self) -> bool:
-        """Whether it fits, but by less than the estimate may be off."""
+        """Whether it fits or not is within the doubt."""
         return self.fits and self.memory.bytes > ROOM * self.usable_bytes
 
 
@@ -279,5 +281,5 @@ def _larger(settings: Settings, needs: Needs, accelerator: Accelerator) -> Itera
 
 
 def gib(number: float) -> str:
-    """Bytes as GiB, for reasons."""
-    return f"{number / GIB:.1f} GiB"
+    """Bytes in GiB, or a little in MiB, for people."""
+    return f"{number / GIB:.1f} GiB" if number >= GIB / 10 else f"{number / (1 << 20):.0f} MiB"

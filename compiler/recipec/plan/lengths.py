@@ -91,7 +91,9 @@ def _blocks(sample: Sequence[RowText], settings: Settings, bytes_of_token: float
     tokens = settings.train_rows * (text / bytes_of_token + 1)
     hidden = 0.0
     if settings.model.family == "encoder-decoder":
-        hidden = task.mask_share * (1 + 1 / task.span_length)  # each span has a mark of its own
+        # T5 writes what is hidden, each span with a mark of its own; the others write all
+        spans = task.mask_share * (1 + 1 / max(1.0, task.span_length))
+        hidden = spans if settings.model.type in ("t5", "mt5") else 1.0
     return Tokens(
         source=tokens, target=tokens * hidden, row=float(length), target_row=length * hidden
     )

@@ -93,7 +93,9 @@ def outlook_on(run: Run, accelerator: Accelerator, needs: Needs | None = None) -
     except CannotEstimate as error:
         return Outlook(accelerator=accelerator, unknown=error.message)
     duration = duration_on(work, settings, accelerator)
-    unknown = "" if duration else f"the catalogue has no {precision_of(settings)} peak of it"
+    unknown = (
+        "" if duration else f"the catalogue has no {precision_of(settings, accelerator)} peak of it"
+    )
     return Outlook(
         accelerator=accelerator,
         memory=memory if accelerator.kind != "tpu" else None,

@@ -136,6 +136,21 @@ def test_a_change_does_what_its_numbers_say() -> None:
     assert layout("nvidia-t4", changed).memory.bytes == change.bytes
 
 
+def test_within_the_doubt_a_run_is_tight_and_not_refused() -> None:
+    made = chat("qlora")
+    found = layout("nvidia-a100-80gb", made)
+    need = found.memory.bytes
+
+    def beside(usable: float) -> tuple[bool, bool]:
+        again = replace(found, usable_bytes=round(usable))
+        return again.fits, again.tight
+
+    assert beside(need * 1.2) == (True, False)
+    assert beside(need * 1.05) == (True, True)
+    assert beside(need * 0.95) == (True, True)
+    assert beside(need * 0.85) == (False, False)
+
+
 def test_a_cpu_is_not_laid_out() -> None:
     made = chat()
     settings = plan(made, family="decoder-only", config=LLAMA_8B).settings

@@ -73,6 +73,18 @@ def test_blocks_are_full() -> None:
     assert (found.source, found.row) == (40 * 100, 100)
 
 
+@pytest.mark.parametrize(("kind", "written"), [("t5", 0.15 * (1 + 1 / 3)), ("bart", 1.0)])
+def test_what_a_corrupted_text_has_to_be_restored_to(kind: str, written: float) -> None:
+    made = recipe("span-corruption", method={"type": "full"}, training={"max_length": 100})
+    config = {"model_type": kind, "n_positions": 512, "max_position_embeddings": 512}
+    found = tokens_of(
+        [RowText(source=396)], plan(made, rows=40, config=config).settings, bytes_of_token=4.0
+    )
+    assert (found.source, found.row) == (40 * 100, 100)
+    assert found.target == pytest.approx(40 * 100 * written)
+    assert found.target_row == pytest.approx(100 * written)
+
+
 def test_an_encoder_decoder_reads_and_writes() -> None:
     made = plan(recipe(training={"batch_size": 2}), rows=10).settings
     sample = [RowText(source=40, target=8), RowText(source=80, target=4)]

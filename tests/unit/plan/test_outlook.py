@@ -70,16 +70,22 @@ def test_validation_is_counted_and_checkpointing_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "precision"),
+    ("device", "sections", "precision"),
     [
-        ({}, "fp32"),
-        (HALF, "bf16"),
-        ({"training": {"mixed_precision": "fp16"}}, "fp16"),
-        ({"architecture": {"dtype": "bfloat16"}}, "bf16"),
+        ("nvidia-l4", {}, "fp32"),
+        ("nvidia-l4", HALF, "bf16"),
+        ("nvidia-l4", {"training": {"mixed_precision": "fp16"}}, "fp16"),
+        ("nvidia-l4", {"architecture": {"dtype": "bfloat16"}}, "bf16"),
+        ("nvidia-l4", {"reproducibility": "seeded"}, "tf32"),
+        ("nvidia-l4", {"reproducibility": "seeded", **HALF}, "bf16"),
+        ("nvidia-t4", {"reproducibility": "seeded"}, "fp32"),
+        ("cpu", {"reproducibility": "seeded"}, "fp32"),
     ],
 )
-def test_the_precision_of_the_products(sections: dict[str, Any], precision: str) -> None:
-    assert precision_of(run(**sections).settings) == precision
+def test_the_precision_of_the_products(
+    device: str, sections: dict[str, Any], precision: str
+) -> None:
+    assert precision_of(run(**sections).settings, accelerators()[device]) == precision
 
 
 def test_time_is_work_by_peak_and_share() -> None:

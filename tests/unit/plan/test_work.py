@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from recipec.catalog import support
 from recipec.plan.lengths import Tokens
-from recipec.plan.memory.architectures import configured, layers_of
+from recipec.plan.memory.architectures import DEFAULTS, configured, layers_of
 from recipec.plan.memory.encoders import Head
 from recipec.plan.work import Work, matrices, work_of
 
@@ -160,3 +161,25 @@ def test_a_token_meets_only_its_experts() -> None:
 def test_matrices() -> None:
     assert matrices(layers_of(LLAMA, "causal-lm")) == 2 * 7 + 1
     assert matrices(layers_of(T5, "seq2seq-lm")) == 2 * 6 + 3 * 10
+
+
+@pytest.mark.parametrize("kind", sorted(DEFAULTS))
+def test_every_known_type_is_worked_out(kind: str) -> None:
+    head: Head = "seq2seq-lm" if support.models()[kind].family == "encoder-decoder" else "causal-lm"
+    if support.models()[kind].family == "encoder-only":
+        head = "token-classification"
+    config = {"model_type": kind}
+    model = layers_of(config, head)
+    work = work_of(
+        model,
+        configured(config),
+        tokens(written=head == "seq2seq-lm"),
+        trains_all=True,
+        trainable=0,
+        checkpointing=False,
+    )
+    multiplied = [one for one in model.layers if one.kind in ("linear", "conv1d", "router")]
+    least = min(SOURCE, TARGET if head == "seq2seq-lm" else SOURCE)
+    assert work.forward > 2 * sum(one.size - one.bias for one in multiplied) * ROWS * least
+    # short rows: attention's own products are few beside those with weights
+    assert work.forward < 2.2 * model.size * ROWS * SOURCE
