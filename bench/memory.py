@@ -2,17 +2,17 @@
 
     python -m bench.memory [--only TEXT] [--write]
 
-Each case is compiled by the real passes and trains a few steps on the CPU in a process of its own,
-one after the other; the peak is the kernel's own count of that process' resident set, which no load
-on the machine changes. `--write` puts what was measured into docs/memory.json, from which
-docs/generate.py makes the page: the measurements, and the estimates of the day.
+Each case is compiled by the real passes and trains a few steps on the CPU, one after the other, in
+a process of its own, forked from one that has imported the libraries; the peak is the kernel's own
+count of that process' resident set, which no load on the machine changes. `--write` puts what was
+measured into docs/memory.json, from which docs/generate.py makes the page: the measurements, and
+the estimates of the day.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,12 +26,11 @@ import msgspec
 from bench.memory_cases import CASES, Case, shape
 from bench.workloads import lay_out
 from recipec.plan.memory import MemoryEstimate, MemorySettings, estimate, settings_of
-from recipec_runtime import contract, pin
-from tests.support import models
+from recipec_runtime import outputs
+from tests.support import models, training
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "docs/memory.json"
-STEPS = 3
 MAKE = """
 import json, sys, torch
 from tests.support import models
@@ -119,23 +118,11 @@ def measure(case: Case, work: Path) -> Measurement:
 
 def train(root: Path, output: Path) -> int:
     """The peak of the train stage in bytes."""
-    spec = contract.parse((root / "recipe/run.json").read_bytes())
-    paths = os.pathsep.join(str(ROOT / part) for part in (".", "runtime"))
-    places = {"RECIPEC_ROOT": str(root), "RECIPEC_OUTPUT": str(output), "PYTHONPATH": paths}
-    said = root / "stderr"
-    with said.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "recipec_runtime", "train"],
-            env={**pin.pinned(os.environ, spec), **places},
-            cwd=ROOT,
-            stdout=stream,
-            stderr=stream,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{root.name} failed:\n{said.read_text()[-3000:]}")
-    return usage.ru_maxrss * 1024
+    done = training.run("train", root, output)
+    if done.returncode != 0:
+        raise SystemExit(f"{root.name} failed:\n{done.stderr[-3000:]}")
+    machine = json.loads((output / outputs.MACHINE).read_bytes())
+    return int(machine["peak_rss_bytes"])
 
 
 def _project(case: Case, root: Path, model: Path) -> Path:
@@ -148,7 +135,7 @@ def _project(case: Case, root: Path, model: Path) -> Path:
         program = [sys.executable, "-c", MAKE, kind, json.dumps(values), str(model)]
         subprocess.run(program, check=True, capture_output=True, cwd=ROOT)
     (project / "model").symlink_to(model)
-    splits = {"train": STEPS * case.training["batch_size"]}
+    splits = {"train": case.steps * case.training["batch_size"]}
     if case.validation:
         splits["validation"] = case.evaluation["batch_size"]
     for split, count in splits.items():
@@ -187,7 +174,12 @@ def _recipe(case: Case, splits: Mapping[str, int]) -> dict[str, Any]:
         "domain": {"data": {split: f"{split}.jsonl" for split in splits}},
         "architecture": {"model": "path:model", **case.architecture},
         "method": dict(case.method),
-        "training": {"steps": STEPS, "warmup_steps": 0, "learning_rate": 1e-4, **case.training},
+        "training": {
+            "steps": case.steps,
+            "warmup_steps": 0,
+            "learning_rate": 1e-4,
+            **case.training,
+        },
         "hardware": {"accelerator": "cpu", "threads": 1},
         "reproducibility": "bitwise",
     }

@@ -30,40 +30,39 @@ class Case:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     validation: bool = False
     held_out: bool = False
+    steps: int = 2
 
 
-_ENCODER = {"hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8}
-_ENCODER |= {"intermediate_size": 2048, "max_position_embeddings": 514}
-_LLAMA = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8}
-_LLAMA |= {"num_key_value_heads": 2, "intermediate_size": 1408, "max_position_embeddings": 1024}
-_BART = {"d_model": 512, "encoder_layers": 4, "decoder_layers": 4}
-_BART |= {"encoder_attention_heads": 8, "decoder_attention_heads": 8}
-_BART |= {"encoder_ffn_dim": 2048, "decoder_ffn_dim": 2048, "max_position_embeddings": 512}
-_SMALL = {**_LLAMA, "num_hidden_layers": 4}
+_ENCODER = {"hidden_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4}
+_ENCODER |= {"intermediate_size": 512, "max_position_embeddings": 514}
+_WIDE = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8}
+_WIDE |= {"num_key_value_heads": 2, "intermediate_size": 1408, "max_position_embeddings": 1024}
+_LLAMA = {"hidden_size": 128, "num_hidden_layers": 8, "num_attention_heads": 4}
+_LLAMA |= {"num_key_value_heads": 2, "intermediate_size": 352, "max_position_embeddings": 1024}
+_BART = {"d_model": 128, "encoder_layers": 4, "decoder_layers": 4}
+_BART |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+_BART |= {"encoder_ffn_dim": 512, "decoder_ffn_dim": 512, "max_position_embeddings": 512}
+_T5 = {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 4, "num_heads": 4}
 
 MODELS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "llama": ("llama", _WIDE),
+    "llama-long": ("llama", _LLAMA),
+    "llama-words": ("llama", {**_LLAMA, "hidden_size": 256, "vocab_size": 40000}),
     "bert": ("bert", {**_ENCODER, "max_position_embeddings": 512}),
-    "roberta": ("roberta", _ENCODER),
-    "deberta": ("deberta-v2", {**_ENCODER, "num_hidden_layers": 4, "position_buckets": 64}),
-    "modernbert": ("modernbert", {**_ENCODER, "intermediate_size": 1024}),
-    "gpt2": ("gpt2", {"n_embd": 512, "n_layer": 6, "n_head": 8, "n_positions": 1024}),
-    "opt": ("opt", {**_LLAMA, "ffn_dim": 2048, "word_embed_proj_dim": 512}),
-    "llama": ("llama", _LLAMA),
-    "llama-words": ("llama", {**_SMALL, "vocab_size": 32000}),
-    "qwen3": ("qwen3", {**_SMALL, "head_dim": 128}),
-    "gemma2": ("gemma2", {**_SMALL, "head_dim": 64, "query_pre_attn_scalar": 64}),
-    "mixtral": (
+    "bert-words": ("bert", {**_ENCODER, "hidden_size": 256, "vocab_size": 60000}),
+    "deberta": ("deberta-v2", {**_ENCODER, "position_buckets": 64}),
+    "modernbert": ("modernbert", {**_ENCODER, "intermediate_size": 256}),
+    "gpt2": ("gpt2", {"n_embd": 128, "n_layer": 6, "n_head": 4, "n_positions": 1024}),
+    "opt": ("opt", {**_LLAMA, "ffn_dim": 512, "word_embed_proj_dim": 128}),
+    "qwen3": ("qwen3", {**_LLAMA, "head_dim": 64}),
+    "gemma2": ("gemma2", {**_LLAMA, "head_dim": 32, "query_pre_attn_scalar": 32}),
+    "mixtral": ("mixtral", {**_LLAMA, "num_local_experts": 8, "num_experts_per_tok": 2}),
+    "mixtral-wide": (
         "mixtral",
-        {**_SMALL, "num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 704},
+        {**_LLAMA, "hidden_size": 256, "num_local_experts": 16, "num_experts_per_tok": 2},
     ),
-    "qwen3_moe": (
-        "qwen3_moe",
-        {**_SMALL, "head_dim": 64, "moe_intermediate_size": 352, "num_experts": 16}
-        | {"num_experts_per_tok": 4},
-    ),
-    "phi3": ("phi3", {**_SMALL, "original_max_position_embeddings": 1024}),
-    "t5": ("t5", {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 4, "num_heads": 8}),
-    "mt5": ("mt5", {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 4, "num_heads": 6}),
+    "t5": ("t5", _T5),
+    "mt5": ("mt5", _T5),
     "bart": ("bart", _BART),
     "pegasus": ("pegasus", _BART),
 }
@@ -92,7 +91,11 @@ def _both(name: str, model: str, method: Mapping[str, Any], **more: Any) -> Case
 
 
 def _case(name: str, model: str, task: str, method: Mapping[str, Any], **more: Any) -> Case:
-    fields = {key: more.pop(key) for key in ("validation", "evaluation", "held_out") if key in more}
+    fields = {
+        key: more.pop(key)
+        for key in ("validation", "evaluation", "held_out", "steps")
+        if key in more
+    }
     keys = ("attention", "dtype", "dropout", "gradient_checkpointing")
     architecture = {key: more.pop(key) for key in keys if key in more}
     if "length" in more:
@@ -114,64 +117,90 @@ FULL = {"type": "full"}
 LORA = {"type": "lora", "rank": 16}
 CASES = (
     # what the states take
-    _decoder("llama, full", "llama", FULL, batch=4, length=128),
-    _decoder("llama, full, SGD", "llama", FULL, batch=4, length=128, optimizer="sgd"),
-    _decoder("llama, full, Lion", "llama", FULL, batch=4, length=128, optimizer="lion"),
-    _decoder("llama, full, Adafactor", "llama", FULL, batch=4, length=128, optimizer="adafactor"),
-    _decoder("llama, full, 8-bit", "llama", FULL, batch=4, length=128, optimizer="adamw-8bit"),
-    _decoder("llama, full, average", "llama", FULL, batch=4, length=128, ema_decay=0.99),
-    _decoder("llama, full, bfloat16", "llama", FULL, batch=8, length=256, dtype="bfloat16"),
-    # what the activations take
-    _decoder("llama, full, long", "llama", FULL, batch=4, length=512),
-    _decoder("llama, full, long, eager", "llama", FULL, batch=4, length=512, attention="eager"),
+    _decoder("llama, full", "llama", FULL, batch=4, length=128, steps=3),
+    _decoder("llama, full, SGD", "llama", FULL, batch=4, length=128, optimizer="sgd", steps=3),
+    _decoder("llama, full, Lion", "llama", FULL, batch=4, length=128, optimizer="lion", steps=3),
     _decoder(
-        "llama, full, checkpointing",
+        "llama, full, Adafactor",
         "llama",
         FULL,
-        batch=8,
-        length=512,
-        gradient_checkpointing=True,
+        batch=4,
+        length=128,
+        optimizer="adafactor",
+        steps=3,
     ),
-    _decoder("llama, full, 32,000 words", "llama-words", FULL, batch=4, length=384),
     _decoder(
-        "llama, full, 32,000 words, smoothing",
-        "llama-words",
+        "llama, full, 8-bit",
+        "llama",
+        FULL,
+        batch=4,
+        length=128,
+        optimizer="adamw-8bit",
+        steps=3,
+    ),
+    _decoder("llama, full, average", "llama", FULL, batch=4, length=128, ema_decay=0.99, steps=3),
+    _decoder(
+        "llama, full, bfloat16", "llama", FULL, batch=8, length=256, dtype="bfloat16", steps=3
+    ),
+    _decoder("llama, full, 40,000 words", "llama-words", FULL, batch=4, length=64),
+    _encoder("bert, full, 60,000 words", "bert-words", FULL, batch=4, length=64),
+    _encoder("bert, LoRA, 60,000 words", "bert-words", LORA, batch=4, length=128),
+    _decoder("mixtral, full, 16 experts", "mixtral-wide", FULL, batch=2, length=128),
+    # what the activations take
+    _decoder("llama, full, long", "llama-long", FULL, batch=4, length=512),
+    _decoder(
+        "llama, full, long, eager", "llama-long", FULL, batch=4, length=512, attention="eager"
+    ),
+    _decoder(
+        "llama, full, smoothing",
+        "llama-long",
         FULL,
         batch=4,
         length=384,
         label_smoothing=0.1,
     ),
-    _decoder("gpt2, full", "gpt2", FULL, batch=4, length=384),
-    _decoder("gpt2, full, no dropout", "gpt2", FULL, batch=4, length=384, dropout=0.0),
-    _decoder("gemma2, full", "gemma2", FULL, batch=4, length=256),
-    _decoder("mixtral, full", "mixtral", FULL, batch=4, length=256),
-    # adapters
-    _decoder("llama, LoRA", "llama", LORA, batch=4, length=384),
-    _decoder("llama, LoRA, bfloat16", "llama", LORA, batch=4, length=384, dtype="bfloat16"),
-    _decoder("llama, DoRA", "llama", {**LORA, "dora": True}, batch=4, length=256),
-    _decoder("llama, qLoRA nf4", "llama", {"type": "qlora", "rank": 16}, batch=4, length=384),
-    _decoder("llama, prefix", "llama", {"type": "prefix"}, batch=4, length=384),
-    _decoder("llama, IA3", "llama", {"type": "ia3"}, batch=4, length=384),
-    _decoder("mixtral, LoRA", "mixtral", LORA, batch=4, length=256),
-    # encoders
     _encoder("bert, full", "bert", FULL, batch=8, length=256),
+    _encoder("bert, full, no dropout", "bert", FULL, batch=8, length=384, dropout=0.0),
+    _decoder("gpt2, full", "gpt2", FULL, batch=4, length=256),
+    _decoder("gemma2, full", "gemma2", FULL, batch=4, length=384),
+    _decoder("mixtral, full", "mixtral", FULL, batch=4, length=256),
+    _encoder("modernbert, full", "modernbert", FULL, batch=8, length=256),
+    _both("t5, full", "t5", FULL, batch=8, length=256, target=128),
+    _both("bart, full", "bart", FULL, batch=8, length=256, target=128),
+    _encoder(
+        "bert, full, checkpointing",
+        "bert",
+        FULL,
+        batch=16,
+        length=384,
+        gradient_checkpointing=True,
+    ),
+    # adapters
+    _decoder("llama, LoRA", "llama-long", LORA, batch=4, length=512),
+    _decoder("llama, LoRA, bfloat16", "llama-long", LORA, batch=4, length=512, dtype="bfloat16"),
+    _decoder("llama, DoRA", "llama-long", {**LORA, "dora": True}, batch=4, length=384),
+    _decoder("llama, qLoRA nf4", "llama-long", {"type": "qlora"}, batch=4, length=512),
+    _decoder("llama, prefix", "llama-long", {"type": "prefix"}, batch=4, length=512),
+    _decoder("llama, IA3", "llama-long", {"type": "ia3"}, batch=4, length=512),
+    _decoder("mixtral, LoRA", "mixtral", LORA, batch=4, length=256),
     _encoder("bert, layernorm", "bert", {"type": "layernorm"}, batch=8, length=256),
     _encoder("bert, bottleneck", "bert", {"type": "bottleneck"}, batch=8, length=256),
-    _encoder("bert, LoRA, no dropout", "bert", LORA, batch=8, length=384, dropout=0.0),
-    _encoder("modernbert, full", "modernbert", FULL, batch=8, length=256),
-    # encoder-decoders
-    _both("t5, full", "t5", FULL, batch=8, length=256, target=64),
-    _both("t5, LoRA", "t5", LORA, batch=8, length=256, target=64),
-    _both("bart, full", "bart", FULL, batch=8, length=256, target=64),
+    _both("t5, LoRA", "t5", LORA, batch=8, length=256, target=128),
+    # evaluation
     _both(
-        "bart, full, beams",
+        "bart, bottleneck, beams",
         "bart",
-        FULL,
+        {"type": "bottleneck"},
         batch=2,
         length=64,
-        target=64,
+        target=32,
         validation=True,
-        evaluation={"batch_size": 16, "num_beams": 4, "max_new_tokens": 64},
+        evaluation={"batch_size": 32, "num_beams": 4, "max_new_tokens": 32},
     ),
-    _both("pegasus, bottleneck", "pegasus", {"type": "bottleneck"}, batch=8, length=256, target=64),
+    # chosen and measured after the model was finished
+    _decoder("qwen3, full", "qwen3", FULL, batch=4, length=384, held_out=True),
+    _decoder("opt, LoRA", "opt", LORA, batch=4, length=384, held_out=True),
+    _encoder("deberta, full", "deberta", FULL, batch=4, length=256, held_out=True),
+    _both("mt5, full", "mt5", FULL, batch=8, length=128, target=128, held_out=True),
+    _both("pegasus, LoRA", "pegasus", LORA, batch=8, length=256, target=128, held_out=True),
 )

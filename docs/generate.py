@@ -1,21 +1,27 @@
 """Writes the generated part of docs/: the schema, the reference page, the tables, the CLI.
 
-In: the types, the catalogue's tables, the runtime's platforms, the commands' own help. Out: files
-in docs/; with `--check` nothing is written and the exit code says whether any is out of date.
+In: the types, the catalogue's tables, the runtime's platforms, memory.json, the commands' own help.
+Out: files in docs/; with `--check` nothing is written and the exit code says whether any is out of
+date.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from recipec.catalog import hardware, prices, registries, support
 from recipec.cli.main import COMMANDS, _parser
 from recipec.clients.check import CHECKS
 from recipec.emit.jobs.make import emitter_of
+from recipec.plan.memory import MemorySettings, estimate
 from recipec.recipe.json_schema import json_schema, json_schema_text
 from recipec.recipe.schema.deploy import TARGETS
 from recipec_runtime import platforms, ranks
@@ -53,6 +59,7 @@ def pages() -> dict[str, str]:
         "targets.md": targets_page(),
         "platforms.md": platforms_page(),
         "hardware.md": hardware_page(),
+        "memory.md": memory_page(),
     }
 
 
@@ -315,6 +322,26 @@ def _chunks(row: registries.Quirks) -> str:
     most = f"of {row.chunk >> 20} MiB" if row.chunk else "yes"
     whole = f"; from {row.whole_max >> 20} MiB on, always" if row.whole_max else ""
     return most + whole
+
+
+def memory_page() -> str:
+    """What is estimated and how, from memory.head.md, and the estimates beside measured peaks."""
+    rows = ["| training | estimate MB | measured MB | error |", "| --- | ---: | ---: | ---: |"]
+    errors: dict[bool, list[float]] = {False: [], True: []}
+    for one in json.loads((HERE / "memory.json").read_bytes()):
+        said = estimate(one["config"], msgspec.convert(one["settings"], MemorySettings)).bytes
+        error = 100 * (said / one["peak"] - 1)
+        errors[one["held_out"]].append(abs(error))
+        name = f"{one['name']} (held out)" if one["held_out"] else one["name"]
+        rows.append(f"| {name} | {said / 1e6:,.0f} | {one['peak'] / 1e6:,.0f} | {error:+.1f}% |")
+    words = [
+        f"- {len(found)} {what}: median error {statistics.median(found):.1f}%, worst"
+        f" {max(found):.1f}%"
+        for held_out, what in ((False, "to which constants were fitted"), (True, "held out"))
+        if (found := errors[held_out])
+    ]
+    head = (HERE / "memory.head.md").read_text(encoding="utf-8")
+    return "\n".join([NOTE + head, *words, "", *rows]) + "\n"
 
 
 def commands() -> str:

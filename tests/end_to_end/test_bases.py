@@ -185,7 +185,12 @@ def test_a_host_without_apt_and_keyrings(store: Store, tmp_path: Path) -> None:
         [*command, sys.executable, str(tmp_path / "alone.py"), str(tmp_path / "cache")],
         capture_output=True,
         text=True,
-        env={**os.environ, "RECIPEC_APT_MIRROR": " ".join(mirrors), "PATH": "/usr/bin:/bin"},
+        env={
+            **os.environ,
+            "RECIPEC_APT_MIRROR": " ".join(mirrors),
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
+        },
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,7 @@ from recipec.plan.memory.settings import MemoryEstimate as MemoryEstimate
 from recipec.plan.memory.settings import MemorySettings as MemorySettings
 from recipec.plan.memory.settings import Part as Part
 from recipec.plan.memory.settings import Phase as Phase
+from recipec.plan.memory.sharding import between, shared, shared_phase
 from recipec.plan.memory.tuned import Shape, Tuned, tune
 
 
@@ -36,16 +37,13 @@ def estimate(config: Mapping[str, object], settings: MemorySettings) -> MemoryEs
     always.append(states.optimizer(tuned, settings))
     if settings.ema:
         always.append(states.averages(tuned, settings))
-    phased = [
-        phases.step(full, tuned, settings, found),
-        phases.update(tuned, settings),
-        *phases.evaluate(full, tuned, settings),
-    ]
+    always += between(tuned, settings, blocks=number_of_layers(full))
+    phased = [*phases.step(tuned, settings, found), *phases.evaluate(full, tuned, settings)]
     return MemoryEstimate(
         parameters=tuned.model.size,
         trainable=tuned.trainable,
-        always=tuple(always),
-        phases=tuple(slack(phase, settings) for phase in phased),
+        always=tuple(shared(part, settings) for part in always),
+        phases=tuple(slack(shared_phase(phase, settings), settings) for phase in phased),
     )
 
 
@@ -53,5 +51,11 @@ def tuned_model(config: Mapping[str, object], settings: MemorySettings) -> Tuned
     """The model's layers and what the method makes of them."""
     full = configured(config)
     model = layers_of(config, settings.head, settings.labels)
-    shape = Shape(hidden=hidden_size(full), layers=number_of_layers(full), keys=prefix_size(full))
+    hidden = hidden_size(full)
+    shape = Shape(
+        hidden=hidden,
+        embedding=full.get("embedding_size", "word_embed_proj_dim") or hidden,
+        layers=number_of_layers(full),
+        keys=prefix_size(full),
+    )
     return tune(model, settings, model_type=str(config["model_type"]), shape=shape)

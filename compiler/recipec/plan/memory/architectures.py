@@ -7,7 +7,6 @@ tests hold the defaults here against transformers' own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from recipec.errors import RecipecError
 from recipec.plan.memory import decoders, encoders, seq2seq
@@ -256,9 +255,12 @@ _LISTERS: Mapping[str, Callable[[Config, Head, int], Model]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma"), decoders.llama),
     **dict.fromkeys(("gemma2", "gemma3_text", "phi", "phi3"), decoders.llama),
     **dict.fromkeys(("mixtral", "qwen2_moe", "qwen3_moe"), decoders.llama),
+}
+_WRITERS: Mapping[str, Callable[[Config], Model]] = {
     **dict.fromkeys(("t5", "mt5"), seq2seq.t5),
     **dict.fromkeys(("bart", "mbart", "pegasus", "marian"), seq2seq.bart),
 }
+"""Encoder-decoders: they have the head that writes text alone."""
 
 
 class CannotEstimate(RecipecError):
@@ -282,16 +284,18 @@ def layers_of(values: Mapping[str, object], head: Head, labels: int = 2) -> Mode
     Raises CannotEstimate for a type that is not in the catalogue and for a config.json whose
     numbers are none.
     """
-    config = configured(values)
+    config, kind = configured(values), str(values["model_type"])
     try:
-        return _LISTERS[str(values["model_type"])](config, head, labels)
+        if kind in _WRITERS:
+            return _WRITERS[kind](config)
+        return _LISTERS[kind](config, head, labels)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise CannotEstimate(
-            f"the model's config.json cannot be read as a {values['model_type']}: {error}",
+            f"the model's config.json cannot be read as a {kind}: {error}",
             hint="compare it with the one that its makers publish",
         ) from error
 
 
-def known(values: Mapping[str, Any]) -> bool:
+def known(values: Mapping[str, object]) -> bool:
     """Whether the memory of such a model can be estimated."""
     return str(values.get("model_type")) in DEFAULTS

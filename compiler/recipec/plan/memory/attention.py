@@ -75,23 +75,24 @@ def attend(tape: Tape, query: Value, key: Value, value: Value, shape: Attention)
 def _written(tape: Tape, query: Value, key: Value, value: Value, shape: Attention) -> Value:
     scores = shape.scores
     grad = query.grad or key.grad or shape.bias_grad
+    # sdpa's own plain products are in float32 throughout
+    width = query.width if tape.settings.attention == "eager" else 4
     if key.grad:
-        tape.keep(tape.new(query.elements, width=query.width))  # a copy in the product's layout
+        tape.keep(tape.new(query.elements, width=width))  # a copy in the product's layout
     if query.grad:
-        tape.keep(tape.new(key.elements, width=key.width))
-    width = query.width
+        tape.keep(tape.new(key.elements, width=width))
     if grad and shape.softcap:
         tape.keep(tape.new(scores, width=width))  # the result of tanh
     wide = tape.new(scores, width=4 if shape.upcast else width, grad=grad)
     if grad:
         tape.keep(wide)
-    found = tape.cast(wide, value.width)
+    found = tape.cast(wide, width)
     if shape.dropout:
         found = tape.dropout(found, shape.dropout)
     if value.grad:
         tape.keep(found)
     if grad:
-        tape.keep(tape.new(value.elements, width=value.width))
+        tape.keep(tape.new(value.elements, width=width))
     return tape.new(query.elements, width=value.width)
 
 
@@ -101,6 +102,7 @@ def _fused(tape: Tape, query: Value, key: Value, value: Value, shape: Attention)
     tape.keep(tape.new(shape.rows * shape.heads * shape.queries, width=4))
     if tape.settings.attention == "sdpa" and (shape.masked or shape.bias):
         each = shape.heads if shape.bias else 1
-        size = shape.rows * each * shape.queries * shape.keys
+        rows = shape.rows if shape.masked else 1
+        size = rows * each * shape.queries * shape.keys
         tape.keep(tape.new(size, grad=False, width=query.width))
     return tape.new(made.elements, width=made.width) if shape.copied else made

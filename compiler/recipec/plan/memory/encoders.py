@@ -42,10 +42,10 @@ def bert(config: Config, head: Head, labels: int) -> Model:
         layers.append(linear("bert.pooler.dense", config["hidden_size"], config["hidden_size"]))
     heads = {"bert": _bert_head, "electra": _electra_head}
     layers += heads.get(kind, _roberta_head)(config, head, labels)
-    return Model(layers=tuple(layers), prefix=prefix, output=_shared(config, head, prefix, layers))
+    return Model(layers=tuple(layers), prefix=prefix, output=_shared(head, prefix, layers))
 
 
-def _shared(config: Config, head: Head, prefix: str, layers: list[Layer]) -> str:
+def _shared(head: Head, prefix: str, layers: list[Layer]) -> str:
     """What makes the logits of a vocabulary: the word embeddings, unless they are not shared."""
     if head != "masked-lm":
         return ""
@@ -151,7 +151,7 @@ def distilbert(config: Config, head: Head, labels: int) -> Model:
         if head == "sequence-classification":
             layers.append(linear("pre_classifier", dim, dim))
         layers.append(_last(head, "classifier", dim, labels))
-    output = _shared(config, head, "distilbert", layers)
+    output = _shared(head, "distilbert", layers)
     return Model(layers=tuple(layers), prefix="distilbert", output=output)
 
 
@@ -170,7 +170,7 @@ def deberta(config: Config, head: Head, labels: int) -> Model:
             layers += [linear("cls.predictions.decoder", size, words)]
     else:
         layers.append(_last(head, "classifier", hidden, labels))
-    output = _shared(config, head, "deberta", layers)
+    output = _shared(head, "deberta", layers)
     return Model(layers=tuple(layers), prefix="deberta", output=output)
 
 

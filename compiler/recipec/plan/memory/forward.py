@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from recipec.plan.memory import decoders
-from recipec.plan.memory.blocks import BLOCKS, Batch, Block, Context
+from recipec.plan.memory.blocks import BLOCKS
+from recipec.plan.memory.context import Batch, Block, Context
 from recipec.plan.memory.layers import Config
 from recipec.plan.memory.settings import MemorySettings
 from recipec.plan.memory.tape import Tape, Value, fork
@@ -55,7 +56,9 @@ def forward(config: Config, tuned: Tuned, settings: MemorySettings, *, rows: int
     prompt = tuned.tokens if settings.method.type == "prompt" else 0
     prefix = tuned.tokens if settings.method.type == "prefix" else 0
     length, target = settings.length + prompt, settings.target_length
-    masked = rows > 1 and not settings.packing
+    masked = rows > 1
+    if settings.packing:
+        rows, length = 1, rows * length  # end to end, with a mask that keeps the texts apart
     batches = [Batch(rows=rows, length=length, masked=masked, prefix=prefix)]
     if len(stacks) > 1:
         batches.append(Batch(rows=rows, length=target, other=length, masked=masked, prefix=prefix))

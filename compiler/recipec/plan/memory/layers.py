@@ -13,10 +13,20 @@ from math import prod
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal[
-    "linear", "conv1d", "conv", "norm", "embedding", "positions", "router", "experts", "bare"
+    "linear",
+    "conv1d",
+    "conv",
+    "norm",
+    "embedding",
+    "positions",
+    "sinusoids",
+    "router",
+    "experts",
+    "bare",
 ]
 """What a layer is: `linear` and `conv1d` (GPT-2's, whose weight lies transposed) are matrices that
-adapters may stand beside; `experts` is one fused parameter of all experts; `bare` a lone vector."""
+adapters may stand beside; `sinusoids` are positions that are never trained; `experts` is one fused
+parameter of all experts; `bare` a lone vector."""
 
 
 class Layer(NamedTuple):
@@ -124,7 +134,7 @@ def meant(model: Model, words: Sequence[str]) -> set[str]:
 _ROLES = {
     "norms": ("norm",),
     "embeddings": ("embedding",),
-    "positions": ("positions",),
+    "positions": ("positions", "sinusoids"),
 }
 _GATES = ("gate", "router", "shared_expert_gate")
 

@@ -1,12 +1,13 @@
 """The phases of a training process and what each takes beside what is always there.
 
-In: what the other modules count. Out: `Phase`s. A step's peak lies at the end of its forward pass,
-at the loss, or at the end of its backward pass: in between, activations go as gradients come.
+In: what the other modules count. Out: `Phase`s. A step's peak lies at the loss, or at the end of
+its backward pass: in between, activations go as gradients come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from recipec.plan.memory import states
 from recipec.plan.memory.decoders import is_sparse
@@ -20,45 +21,60 @@ LOSS, SMOOTH_LOSS = 3, 4
 gradients of both of its steps (torch/nn/functional.py, cross_entropy); one more for smoothing."""
 
 
-def step(config: Config, tuned: Tuned, settings: MemorySettings, found: Forward) -> Phase:
-    """Forward, loss and backward of the last micro-batch of a step."""
+TEMPORARY = {"adafactor": 2, "lion": 3, "adamw-8bit": 3}
+"""Tensors of a weight's size that the optimizer makes (torch/optim/adafactor.py,
+pytorch_optimizer/optimizer/lion.py, bitsandbytes/backends/cpu); the fused ones make none."""
+
+
+def step(tuned: Tuned, settings: MemorySettings, found: Forward) -> Iterator[Phase]:
+    """Forward, loss, backward and update of a step.
+
+    A GPU's caching allocator gives what activations leave to gradients. The C library's heap does
+    so hardly at all: there the parts of all three add up.
+    """
     gradients = states.gradients(tuned, settings)
-    earlier = gradients.bytes if settings.accumulation > 1 else 0
+    forward = _forward(tuned, settings, found)
+    update = _update(tuned, settings)
+    if settings.device == "cpu":
+        table = Part(
+            name="table",
+            bytes=_table_gradient(tuned, settings) if not settings.accumulation > 1 else 0,
+            reason="the embedding's gradient, before it is added to the head's",
+        )
+        yield Phase(name="step", parts=(*forward, gradients, table, update))
+        return
+    earlier = gradients if settings.accumulation > 1 else replace(gradients, bytes=0)
+    yield Phase(name="forward", parts=(*forward, earlier))
+    yield Phase(name="backward", parts=_backward(tuned, settings, found))
+    yield Phase(name="update", parts=(gradients, update))
+
+
+def _forward(tuned: Tuned, settings: MemorySettings, found: Forward) -> tuple[Part, ...]:
+    """Up to the loss' gradient, or that of the head's weight."""
     inside = found.block if settings.gradient_checkpointing else 0
     kept = found.blocks + found.ends
     loss = (SMOOTH_LOSS if settings.label_smoothing else LOSS) * found.logits
-    head = head_gradient(tuned, settings)
-    forward = kept + max(loss, found.logits + head, inside + 2 * found.largest) + earlier
-    table = table_gradient(tuned, settings)
-    backward = gradients.bytes + table + found.ends + inside + 2 * found.largest
-    if forward >= backward:
-        return Phase(
-            name="step",
-            parts=(
-                Part(
-                    name="activations",
-                    bytes=kept + max(0, forward - earlier - kept - loss),
-                    reason=_words(settings, found),
-                ),
-                Part(
-                    name="loss",
-                    bytes=min(loss, forward - earlier - kept),
-                    reason="the logits' logarithm and its gradients",
-                ),
-                Part(name="gradients", bytes=earlier, reason="of earlier micro-batches"),
-            ),
-        )
-    return Phase(
-        name="step",
-        parts=(
-            gradients,
-            Part(
-                name="activations", bytes=backward - gradients.bytes - table, reason="of one block"
-            ),
-            Part(
-                name="embedding", bytes=table, reason="the embedding's gradient, before it is added"
-            ),
-        ),
+    head = found.logits + _head_gradient(tuned, settings)
+    block = inside + 2 * found.largest
+    activations = Part(name="activations", bytes=kept, reason=_words(settings, found))
+    if max(loss, head) >= block:
+        words = "the logits' logarithm and gradients, or the head's gradient"
+        return (activations, Part(name="loss", bytes=max(loss, head), reason=words))
+    words = "the largest tensors of a block, twice"
+    if inside:
+        words = "a block's activations, which are computed again"
+    return (activations, Part(name="block", bytes=block, reason=words))
+
+
+def _backward(tuned: Tuned, settings: MemorySettings, found: Forward) -> tuple[Part, ...]:
+    """At the end of the backward pass: every gradient, and the first block's activations."""
+    table = _table_gradient(tuned, settings)
+    words = "the embedding's gradient, before it is added to the head's"
+    block = found.ends + found.block + 2 * found.largest
+    return (
+        states.gradients(tuned, settings),
+        Part(name="block", bytes=block, reason="the last block's activations"),
+        Part(name="table", bytes=table, reason=words),
     )
 
 
@@ -71,7 +87,7 @@ def _words(settings: MemorySettings, found: Forward) -> str:
     return f"{each}, {settings.attention} attention: {found.made:,} tensors"
 
 
-def head_gradient(tuned: Tuned, settings: MemorySettings) -> int:
+def _head_gradient(tuned: Tuned, settings: MemorySettings) -> int:
     """The gradient of what makes the logits."""
     name = tuned.model.output
     if not name or not tuned.trains(name):
@@ -79,7 +95,7 @@ def head_gradient(tuned: Tuned, settings: MemorySettings) -> int:
     return tuned.by_name[name].size * BYTES[settings.dtype]
 
 
-def table_gradient(tuned: Tuned, settings: MemorySettings) -> int:
+def _table_gradient(tuned: Tuned, settings: MemorySettings) -> int:
     """The gradient of the word embeddings, if it is added to that of a head that shares them."""
     name = tuned.model.output
     if not name or tuned.by_name[name].kind != "embedding" or not tuned.trains(name):
@@ -87,16 +103,12 @@ def table_gradient(tuned: Tuned, settings: MemorySettings) -> int:
     return tuned.by_name[name].size * BYTES[settings.dtype]
 
 
-def update(tuned: Tuned, settings: MemorySettings) -> Phase:
-    """The optimizer's step: gradients, and what it computes with."""
-    gradients = states.gradients(tuned, settings)
-    many = {"adafactor": 3, "lion": 2, "adamw-8bit": 1}.get(settings.optimizer, 0)
+def _update(tuned: Tuned, settings: MemorySettings) -> Part:
+    """What the optimizer computes with, a tensor after the other."""
+    many = TEMPORARY.get(settings.optimizer, 0)
     size = many * 4 * states.largest_trained(tuned)
-    parts = [gradients]
-    if size:
-        reason = f"{many} tensors as large as the largest trained weight"
-        parts.append(Part(name="update", bytes=size, reason=reason))
-    return Phase(name="update", parts=tuple(parts))
+    words = f"{many} tensors as large as the largest trained weight" if many else "in place"
+    return Part(name="update", bytes=size, reason=words)
 
 
 def evaluate(config: Config, tuned: Tuned, settings: MemorySettings) -> Iterator[Phase]:

@@ -5,6 +5,8 @@ In: the plan's settings. Out: `MemorySettings`.
 
 from __future__ import annotations
 
+import math
+
 from recipec.plan.memory.encoders import Head
 from recipec.plan.memory.settings import Device, MemorySettings, Sharding
 from recipec.plan.plan import Settings
@@ -56,7 +58,7 @@ def settings_of(
         micro_batch_size=training.micro_batch_size,
         accumulation=training.accumulation,
         length=training.max_source_length if writes else training.max_length,
-        target_length=training.max_target_length if both else 0,
+        target_length=_target(settings) if both else 0,
         evaluation_batch_size=evaluation.batch_size if settings.validation_rows else 0,
         num_beams=evaluation.num_beams,
         max_new_tokens=evaluation.max_new_tokens if writes else 0,
@@ -64,3 +66,14 @@ def settings_of(
         sharding=sharding,
         world_size=world_size,
     )
+
+
+def _target(settings: Settings) -> int:
+    """Tokens of the longest target. Of a corrupted text it is what is hidden, or (BART) all."""
+    task, training = settings.task, settings.training
+    if task.type != "span-corruption":
+        return training.max_target_length
+    if settings.model.type not in ("t5", "mt5"):
+        return training.max_length
+    hidden = task.mask_share * training.max_length
+    return math.ceil(hidden + hidden / max(1.0, task.span_length)) + 2

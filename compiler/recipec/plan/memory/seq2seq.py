@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recipec.plan.memory.encoders import Head
 from recipec.plan.memory.layers import (
     Config,
+    Kind,
     Layer,
     Model,
     embedding,
@@ -20,7 +20,7 @@ from recipec.plan.memory.layers import (
 )
 
 
-def t5(config: Config, head: Head, labels: int) -> Model:
+def t5(config: Config) -> Model:
     """T5, Flan-T5 and mT5."""
     words, hidden = config["vocab_size"], config["d_model"]
     layers = [embedding("shared", words, hidden)]
@@ -73,7 +73,7 @@ _EMBEDDING_NORM = ("bart", "mbart")
 _LAST_NORM = ("mbart", "pegasus")
 
 
-def bart(config: Config, head: Head, labels: int) -> Model:
+def bart(config: Config) -> Model:
     """BART, mBART, Pegasus and Marian."""
     kind, hidden = config["model_type"], config["d_model"]
     words = config["vocab_size"]
@@ -84,7 +84,8 @@ def bart(config: Config, head: Head, labels: int) -> Model:
         layers += [linear("lm_head", hidden, words, bias=False)]
     rows = config["max_position_embeddings"] + _MORE_POSITIONS.get(kind, 0)
     for stack in ("encoder", "decoder"):
-        layers += [positions(f"model.{stack}.embed_positions", rows, hidden)]
+        kind_of_table: Kind = "positions" if kind in _MORE_POSITIONS else "sinusoids"
+        layers += [Layer(f"model.{stack}.embed_positions", kind_of_table, (rows, hidden))]
         for number in range(config[f"{stack}_layers"]):
             layers += _bart_block(config, stack, f"model.{stack}.layers.{number}")
         if kind in _EMBEDDING_NORM:

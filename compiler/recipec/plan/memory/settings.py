@@ -43,7 +43,7 @@ class MemorySettings:
     router_loss: bool = False
     neftune: bool = False
     packing: bool = False
-    """Texts lie end to end in one row: no mask, no padding."""
+    """The texts of a micro-batch lie end to end in one row."""
     micro_batch_size: int = 1
     accumulation: int = 1
     length: int

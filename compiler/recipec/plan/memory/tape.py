@@ -120,11 +120,13 @@ class Tape:
         if dora:
             # peft/tuners/lora/dora.py: both products with the magnitude keep their other factor,
             # and B A is made as a whole matrix, by products with the identity
-            inputs, outputs = self.tuned.by_name[name].sides
-            eye = self.new(inputs * inputs, grad=False, width=4)
-            self.keep(self.new(made.elements, width=4), update, eye)
-            self.keep(self.new(inputs * rank, width=4))
-            del outputs
+            layer = self.tuned.by_name[name]
+            inputs, outputs = layer.sides
+            eye, low = self.new(inputs * inputs, width=4), self.new(inputs * rank, width=4)
+            lengths = self.new(3 * outputs, width=4)
+            self.keep(self.new(made.elements, width=4), update, eye, low, lengths)
+            if layer.kind == "conv1d":
+                self.keep(self.new(inputs * outputs, width=4))  # turned
         return self.new(made.elements, width=made.width)
 
     def _scaled(self, value: Value) -> Value:
@@ -160,8 +162,11 @@ class Tape:
         self.keep(value, self.new(2 * value.elements // size, width=4))
         return self.new(value.elements, width=value.width)
 
-    def rms_norm(self, value: Value, name: str) -> Value:
-        """As transformers writes it out: the square and the product keep the input in float32."""
+    def rms_norm(self, value: Value, name: str, *, both: bool = False) -> Value:
+        """As transformers writes it out: the square and the product keep the input in float32.
+
+        `both`: the product keeps it as it came (T5).
+        """
         trains = self.tuned.trains(name)
         if not value.grad and not trains:
             return self.new(value.elements, grad=False, width=value.width)
@@ -169,6 +174,8 @@ class Tape:
         size = self.tuned.by_name[name].shape[0]
         if value.grad:
             self.keep(wide, self.new(value.elements // size, width=4))
+            if both:
+                self.keep(value)
         scaled = self.new(value.elements, width=4)
         narrow = self.cast(scaled, value.width)
         if trains:

@@ -98,7 +98,12 @@ class Tuned:
 def tune(model: Model, settings: MemorySettings, *, model_type: str, shape: Shape) -> Tuned:
     """The model with the method's weights."""
     method = settings.method
-    everything = {name for layer in model.layers for name, _ in layer.parameters()}
+    everything = {
+        name
+        for layer in model.layers
+        if layer.kind != "sinusoids"
+        for name, _ in layer.parameters()
+    }
     new = _new_layers(model, settings)
     if method.type == "full":
         return Tuned(model=model, trained=frozenset(everything - meant(model, method.freeze)))
@@ -136,6 +141,8 @@ class Shape:
     """The sizes that adapters are made after."""
 
     hidden: int
+    embedding: int
+    """Elements of a token's embedding."""
     layers: int
     """Of one stack: that of the decoder in an encoder-decoder."""
     keys: int
@@ -214,7 +221,7 @@ def _bottlenecks(
 def _virtual(settings: MemorySettings, shape: Shape) -> int:
     method, tokens = settings.method, settings.method.virtual_tokens
     if method.type == "prompt":
-        return tokens * shape.hidden
+        return tokens * shape.embedding
     if method.type != "prefix":
         return 0
     wide = 2 * shape.layers * shape.keys
