@@ -142,6 +142,27 @@ def test_faults_come_before_any_work_and_at_their_lines(project: Project) -> Non
     assert not project.build.exists()
 
 
+def test_the_machine_must_have_the_recipes_gpu(project: Project) -> None:
+    more = "hardware: {accelerator: nvidia-h100}\n" + DEPLOY.replace(
+        "my-bucket}", "my-bucket, machine: ml.g5.xlarge}"
+    )
+    project.recipe.write_text(project.recipe.read_text() + more)
+    done = project.run("check", "recipes/tiny.yaml", code=1)
+    assert (
+        "error: ml.g5.xlarge has 1 x nvidia-a10g, and the run needs 1 x nvidia-h100-80gb"
+        in done.stderr
+    )
+    project.edit(", machine: ml.g5.xlarge", "")
+    project.run("check", "recipes/tiny.yaml")
+
+
+def test_a_target_that_cannot_be(project: Project) -> None:
+    deploy(project, "deploy: {image: registry.example/a, targets: [watson]}\n")
+    done = project.run("build", "recipes/tiny.yaml", code=1)
+    assert "error: watson: Watson Machine Learning is now watsonx.ai Runtime" in done.stderr
+    assert "hint: iks and ibm-vpc train on IBM Cloud" in done.stderr
+
+
 def test_the_run_id_of_a_document_is_no_matter_of_this_machine(project: Project) -> None:
     deploy(project, "reproducibility: bitwise\n" + SHORT)
     built = project.json("build", "recipes/tiny.yaml")

@@ -14,10 +14,12 @@ from recipec.emit.jobs.make import emitter_of, job_documents, job_faults
 from recipec.emit.jobs.shape import shape_faults, shape_of
 from recipec.errors import Diagnostic, HashMismatch, RecipeError, UsageError
 from recipec.image.image import ADAPTED, OUTPUT, USER
+from recipec.image.wheel import Target
 from recipec.pins.lockfile import ExpectedImage, Lock
 from recipec.plan.evaluation import plan_hardware
 from recipec.plan.ledger import Ledger
 from recipec.publish.reference import Source, parse_source
+from recipec.recipe.bases import in_registry
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName, TargetSettings
 
@@ -91,18 +93,19 @@ def _image_faults(image: str) -> Iterator[Broken]:
         )
 
 
-def make_job(loaded: Loaded, target: TargetName, reference: str, run_id: str) -> Job:
-    """The job of a recipe on a target."""
+def make_job(
+    loaded: Loaded, target: TargetName, reference: str, run_id: str, lock: Lock | None = None
+) -> Job:
+    """The job of a recipe on a target; without a lock, one that only faults are looked for in."""
     recipe, settings = loaded.recipe, settings_of(loaded, target)
-    from recipec.catalog.debian import release_of
-
     container = Container(
         reference=reference,
         output=OUTPUT,
         adapted=ADAPTED,
         user=int(USER.partition(":")[0]),
-        python=release_of(recipe.image.base).python,
-        shell=recipe.image.package_set == "cloud",
+        interpreter=_interpreter(lock) if lock is not None else Container.interpreter,
+        # What a base of a registry has is not known before it is pulled.
+        shell=recipe.image.package_set == "cloud" or in_registry(recipe.image.base),
     )
     return Job(
         target=target,
@@ -113,6 +116,12 @@ def make_job(loaded: Loaded, target: TargetName, reference: str, run_id: str) ->
         settings=settings,
         adapted=recipe.domain.corpus is not None,
     )
+
+
+def _interpreter(lock: Lock) -> str:
+    """The Python of the image that a lock describes."""
+    elsewhere = lock.base.interpreter if lock.base else ""
+    return Target(python=lock.platform.python, elsewhere=elsewhere).interpreter
 
 
 def documents_of(
@@ -130,6 +139,7 @@ def documents_of(
         target,
         reference_of(loaded, target, lock.image, image),
         run_id_of(loaded, lock, lock.image, scripts),
+        lock,
     )
     _refuse(loaded, faults_of(loaded, job))
     return job_documents(job)

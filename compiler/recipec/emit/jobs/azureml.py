@@ -41,7 +41,7 @@ def documents(job: Job) -> dict[str, bytes]:
 def command_job(job: Job) -> dict[str, Any]:
     """The job's values."""
     settings, shape = job.settings, job.shape
-    entry = f"{job.interpreter} -m recipec_runtime train"
+    entry = f"{job.container.interpreter} -m recipec_runtime train"
     if job.adapted:
         # Where an input is mounted is known to the command alone.
         entry = f"RECIPEC_ADAPTED=${{{{inputs.{ADAPTED}}}}} {entry}"

@@ -56,7 +56,7 @@ class Container:
     """Where it looks for the model that the corpus has made, if it is told nothing."""
     user: int = 65532
     """The user and the group that it runs as."""
-    python: str = "3.11"
+    interpreter: str = "/usr/bin/python3"
     """Its CPython."""
     shell: bool = False
     """Whether it has bash and what start scripts take for granted."""
@@ -100,21 +100,16 @@ class Job:
         return told
 
     @property
-    def interpreter(self) -> str:
-        """The image's Python."""
-        return f"/usr/bin/python{self.container.python}"
-
-    @property
     def launcher(self) -> list[str]:
         """What stands in place of the image's entrypoint; empty for a run of one process."""
         if self.shape.world_size == 1:
             return []
-        return [self.interpreter, "-m", "torch.distributed.run", "-m", "recipec_runtime"]
+        return [self.container.interpreter, "-m", "torch.distributed.run", "-m", "recipec_runtime"]
 
     @property
     def command(self) -> list[str]:
         """The whole command line, for services that want one."""
-        return [*(self.launcher or [self.interpreter, "-m", "recipec_runtime"]), "train"]
+        return [*(self.launcher or [self.container.interpreter, "-m", "recipec_runtime"]), "train"]
 
     def rendezvous(self, master: str) -> dict[str, str]:
         """torchrun's options as variables, but for the node's rank. Empty for one process."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recipec.catalog.hardware import find_accelerator
 from recipec.emit.jobs.job import Job, Shape
+from recipec.recipe.promise import on_cpus
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import Recipe, TargetSettings
 
@@ -16,10 +18,13 @@ from recipec.recipe.schema import Recipe, TargetSettings
 def shape_of(recipe: Recipe, settings: TargetSettings) -> Shape:
     """The processes that a target's settings ask for."""
     hardware = recipe.hardware
-    on_cpus = hardware.accelerator == "cpu"
+    if on_cpus(recipe):
+        return Shape(nodes=settings.nodes, threads=hardware.threads)
+    found = find_accelerator(hardware.accelerator)
+    assert found is not None, "the rules of `hardware` have seen to it"
     return Shape(
-        accelerator=hardware.accelerator,
-        count=0 if on_cpus else int(getattr(hardware, "count", 1)),
+        accelerator=found.name,
+        count=hardware.count,
         nodes=settings.nodes,
         threads=hardware.threads,
     )
