@@ -60,7 +60,7 @@ def _platform(old: Platform, new: Platform) -> Iterator[str]:
     for field in fields(Platform):
         before, after = getattr(old, field.name), getattr(new, field.name)
         if before != after:
-            yield f"platform, {field.name}: {before} -> {after}"
+            yield f"platform, {field.name}: {before or 'none'} -> {after or 'none'}"
 
 
 def _base(old: BaseImage | None, new: BaseImage | None) -> Iterator[str]:

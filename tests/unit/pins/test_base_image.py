@@ -213,7 +213,7 @@ def test_a_lock_holds_it_only_where_there_is_one(store: Store, layers: tuple[Lay
     assert b"://" not in to_json(lock)
     assert describe(lock_of(None), lock) == (
         "base: Debian packages -> org/python@sha256:dddddddddddd",
-        "platform, debian: bookworm -> ",
+        "platform, debian: bookworm -> none",
     )
     assert describe(lock, replace(lock, base=replace(base, glibc="2.40"))) == (
         "base org/python@sha256:dddddddddddd: other facts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recipec.catalog.stack import Stack
+from recipec.pins.changes import describe
 from recipec.pins.lockfile import Lock, Platform, from_json, to_json
 from recipec.recipe.schema import Hardware, Recipe
 from tests.unit.pins.test_make_lock import RECIPE, World, wheels, world
@@ -68,4 +69,5 @@ def test_from_a_cpu_to_a_gpu_only_wheels_move(world: World) -> None:
     moved = lock(world, "nvidia-h100", first)
     assert moved.debs == first.debs
     assert versions(moved)["torch"] == "2.0"
+    assert "platform, accelerator: none -> cuda" in describe(first, moved)
     assert to_json(lock(world, "cpu", moved)) == to_json(first)
