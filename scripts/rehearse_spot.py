@@ -4,8 +4,9 @@
                                            [--engine auto|docker|podman|sandbox]
 
 The recipe is built and trained once without disturbance. Then, in each round, its container gets
-SIGTERM at a random moment, three times out of four after the first step, and SIGKILL after the
-grace: at every second stop that is a second at most, so that some are killed while they save. What
+SIGTERM at a random moment: three times out of four some time after a random line of what it prints,
+so that it is training, however busy this machine is; else before its first step. SIGKILL comes
+after the grace, at every second stop within a second, so that some are killed while they save. What
 it has written is thrown away, as the machine would be, but for the volume with the checkpoint;
 another container goes on with that. After the last stop it may finish, and every file must be the
 undisturbed run's, byte for byte; exit code 4 if one is not.
@@ -24,7 +25,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +44,15 @@ from recipec.store import Store, sha256
 
 CHECKPOINTS = "/checkpoints"
 TRAINING = 0.75
-"""Share of the stops that come after the first step."""
+"""Share of the stops that come after a line of progress."""
 WITH_GRACE: Mapping[str, Callable[..., Engine]] = {
     "docker": DockerEngine,
     "podman": PodmanEngine,
     "sandbox": SandboxEngine,
 }
+
+
+STILL_THERE = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +75,11 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """How long the undisturbed run took to its first step, and to its end, in seconds."""
+    """Seconds that the undisturbed run took to its first step and to its end; lines it printed."""
 
     first: float
     whole: float
+    lines: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +142,17 @@ class Machines:
     def span(self) -> Span:
         """How long the run took that has just ended."""
         machine = json.loads((self.output / "machine.json").read_bytes())
-        return Span(first=machine["seconds_to_first_step"], whole=machine["seconds"])
+        first, whole = machine["seconds_to_first_step"], machine["seconds"]
+        return Span(first=first, whole=whole, lines=max(1, self.lines()))
 
     def log(self) -> str:
-        """What the containers have printed since the last call."""
+        """What the containers have printed in this round."""
         path = self.folder / "log"
-        text = path.read_text(errors="replace") if path.exists() else ""
-        path.unlink(missing_ok=True)
-        return text
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def lines(self) -> int:
+        """How many lines that is."""
+        return self.log().count("\n")
 
 
 def main() -> int:
@@ -206,7 +213,7 @@ def one_round(
     ended = True
     while not stops:
         shutil.rmtree(machines.volume, ignore_errors=True)
-        machines.log()
+        (machines.folder / "log").unlink(missing_ok=True)
         found = list(disturb(machines, chance, span, options, turn=number))
         stops = [stop for stop in found if stop.code != 0]
         ended = len(stops) < len(found)
@@ -230,15 +237,18 @@ def disturb(
 ) -> Iterator[Stop]:
     """Stop a run again and again; until it ends by itself, because the moment came too late."""
     for number in range(turn, turn + options.stops):
-        first = span.first if chance.random() < TRAINING else 0.0
-        after = chance.uniform(first, span.whole)
+        training, line = chance.random() < TRAINING, chance.randint(1, span.lines)
+        more = chance.uniform(0, span.whole / span.lines if training else span.first)
         grace = options.grace if number % 2 else chance.uniform(0.0, min(1.0, options.grace))
+        line = machines.lines() + line if training else 0
+        started = time.monotonic()
         child = machines.start(grace)
-        time.sleep(after)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
-        code = wait(child)
-        yield Stop(after=after, grace=grace, code=code)
+        while machines.lines() < line and os.waitid(os.P_PID, child, STILL_THERE) is None:
+            time.sleep(0.02)
+        time.sleep(more)
+        after = time.monotonic() - started
+        os.kill(child, signal.SIGTERM)  # it is there until it is waited for
+        yield Stop(after=after, grace=grace, code=(code := wait(child)))
         if code == 0:
             return
 
