@@ -432,6 +432,10 @@ def every_field() -> list[tuple[tuple[str, ...], dict[str, Any]]]:
             child = _resolved(raw)
             found.append(((*path, name), child))
             walk(child, (*path, name))
+            for choice in child.get("anyOf", ()):
+                # A mapping whose values are sections of one kind: the first stands for all.
+                for key in [*choice.get("properties", ())][:1]:
+                    walk(_resolved(choice["properties"][key]), (*path, name, key))
 
     walk(json_schema(), ())
     return found

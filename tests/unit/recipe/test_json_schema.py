@@ -82,6 +82,8 @@ def test_every_section_is_closed_and_every_key_described() -> None:
     for section in sections:
         assert section["additionalProperties"] is False
         for name, entry in section["properties"].items():
+            if [*entry] == ["$ref"]:
+                continue  # a name of the recipe's own, for a section that is described
             assert entry["description"].endswith("."), name
             assert len(entry["description"]) > 10, name
 
