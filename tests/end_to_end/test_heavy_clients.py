@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +50,8 @@ def environment_with(packages: list[str], folder: Path) -> Path:
         text=True,
     )
     # A .pth comes behind the environment's own packages, so that a client finds its versions.
-    Path(shown.stdout.strip(), "zz.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    ours = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    Path(shown.stdout.strip(), "zz.pth").write_text("\n".join(ours) + "\n")
     return python
 
 

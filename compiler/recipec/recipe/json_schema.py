@@ -83,9 +83,10 @@ def _strict(entry: Any) -> Any:
         made = {**made, **(rest[0] if len(rest) == 1 else {"anyOf": rest})}
     if "propertyNames" in made:
         # A mapping with known names is written as a section, so that editors complete the names.
-        made["properties"] = dict.fromkeys(
-            made.pop("propertyNames")["enum"], made["additionalProperties"]
-        )
+        names, inner = made.pop("propertyNames")["enum"], made["additionalProperties"]
+        made["properties"] = {
+            name: {"description": f"The settings of {name}.", **inner} for name in names
+        }
     if made.get("type") == "object" and "properties" in made:
         made["additionalProperties"] = False
     return made
