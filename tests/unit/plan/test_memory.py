@@ -194,7 +194,7 @@ def test_an_estimate_wants_no_torch() -> None:
     code = (
         "import sys; from recipec.plan.memory import MemorySettings, estimate;"
         "from recipec.plan.plan import MethodSettings;"
-        "settings = MemorySettings(head='causal-lm', method=MethodSettings(type='full'));"
+        "settings = MemorySettings(head='causal-lm', method=MethodSettings(type='full'), length=9);"
         f"estimate({LLAMA!r}, settings);"
         "print({'torch', 'numpy', 'transformers'} & set(sys.modules))"
     )
