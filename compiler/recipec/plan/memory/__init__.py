@@ -13,9 +13,10 @@ from recipec.plan.memory import phases, states
 from recipec.plan.memory.architectures import CannotEstimate as CannotEstimate
 from recipec.plan.memory.architectures import configured, layers_of
 from recipec.plan.memory.architectures import known as known
-from recipec.plan.memory.base import base, slack
+from recipec.plan.memory.base import base, mapped, slack
 from recipec.plan.memory.forward import forward, hidden_size, number_of_layers, prefix_size
 from recipec.plan.memory.reading import settings_of as settings_of
+from recipec.plan.memory.settings import BYTES
 from recipec.plan.memory.settings import MemoryEstimate as MemoryEstimate
 from recipec.plan.memory.settings import MemorySettings as MemorySettings
 from recipec.plan.memory.settings import Part as Part
@@ -31,7 +32,8 @@ def estimate(config: Mapping[str, object], settings: MemorySettings) -> MemoryEs
     """
     tuned, full = tuned_model(config, settings), configured(config)
     found = forward(full, tuned, settings, rows=settings.micro_batch_size)
-    always = [base(tuned, settings), states.weights(tuned, settings)]
+    always = [base(settings), states.weights(tuned, settings)]
+    always += mapped(tuned, settings, width=BYTES[settings.dtype])
     if tuned.added or tuned.copies:
         always.append(states.added(tuned, settings))
     always.append(states.optimizer(tuned, settings))

@@ -9,32 +9,36 @@ from __future__ import annotations
 from recipec.plan.memory.settings import MemorySettings, Part, Phase
 from recipec.plan.memory.tuned import Tuned
 
-MIB = 1 << 20
-CPU = 340 * MIB
-"""Resident after Python, torch and transformers have been imported and a step has been computed."""
-CPU_QUANTIZED = 60 * MIB
-"""More with bitsandbytes."""
-CUDA = 600 * MIB
-"""A CUDA context with torch's and cuBLAS' kernels; not measured here."""
-SLACK = 0.05
-"""Of what a phase takes: freed blocks between others that no request fits into."""
-CPU_SLACK_16 = 0.40
-"""The same on a CPU that computes in 16 bits: the libraries make copies in 32."""
+CPU = 400_000_000
+"""Resident after Python, torch, transformers and peft have been imported and a step computed."""
+CUDA = 600_000_000
+"""A CUDA context with torch's and cuBLAS' kernels; not measured."""
+CUDA_SLACK = 0.05
+"""Of what a phase takes; not measured."""
+HOLES = 0.6
+"""Of what a step makes and drops on a CPU, how much leaves a hole that nothing fits into again."""
 
 
-def base(tuned: Tuned, settings: MemorySettings) -> Part:
+def base(settings: MemorySettings) -> Part:
     """The process without a model."""
     if settings.device == "cuda":
         return Part(name="base", bytes=CUDA, reason="a CUDA context with its kernels")
-    size = CPU + (CPU_QUANTIZED if tuned.quantized else 0)
-    return Part(name="base", bytes=size, reason="Python, torch and transformers")
+    return Part(name="base", bytes=CPU, reason="Python, torch, transformers and peft")
+
+
+def mapped(tuned: Tuned, settings: MemorySettings, *, width: int) -> list[Part]:
+    """Experts lie apart in a model's files, which stay mapped after they have been fused."""
+    size = width * sum(layer.size for layer in tuned.model.layers if layer.kind == "experts")
+    if not size or settings.device == "cuda":
+        return []
+    reason = "the model's files, whose experts are copied when they are fused"
+    return [Part(name="files", bytes=size, reason=reason)]
 
 
 def slack(phase: Phase, settings: MemorySettings) -> Phase:
-    """The phase with what the allocator wastes in it."""
-    low = settings.dtype != "float32" or settings.mixed_precision != "none"
-    share = CPU_SLACK_16 if low and settings.device == "cpu" else SLACK
-    wasted = Part(
-        name="slack", bytes=int(share * phase.bytes), reason="what the allocator cannot use again"
-    )
+    """The phase with what a GPU's allocator wastes in it; a CPU's heap is counted by its holes."""
+    if settings.device == "cpu":
+        return phase
+    size = int(CUDA_SLACK * phase.bytes)
+    wasted = Part(name="slack", bytes=size, reason="what the allocator cannot use again")
     return Phase(name=phase.name, parts=(*phase.parts, wasted))

@@ -37,6 +37,10 @@ class Forward:
     """Of the vocabulary, in the type they are computed in; 0 for other heads."""
     made: int
     """Kept tensors, in number."""
+    dropped: int
+    """What the blocks made and did not keep."""
+    made_bytes: int
+    """What they made, kept or not."""
 
 
 def hidden_size(config: Config) -> int:
@@ -63,17 +67,19 @@ def forward(config: Config, tuned: Tuned, settings: MemorySettings, *, rows: int
     if len(stacks) > 1:
         batches.append(Batch(rows=rows, length=target, other=length, masked=masked, prefix=prefix))
     hidden = hidden_size(config)
-    kept, block, largest, made = [], 0, 0, 0
+    kept, block, largest, made, dropped, total = [], 0, 0, 0, 0, 0
     for number, (stack, batch) in enumerate(zip(stacks, batches, strict=True)):
         value = tape.new(batch.rows * batch.length * hidden, grad=_embeds(tuned, prompt))
         count = number_of_layers(config, decoder=bool(number))
         sizes = _stack(Context(tape=tape, config=config, batch=batch), stack, count, value)
         inputs = value.bytes * count
-        whole = sum(size for size, _, _ in sizes)
+        whole = sum(size for size, _, _, _ in sizes)
+        total += whole
         kept.append(inputs if settings.gradient_checkpointing else whole)
-        block = max(block, *(size for size, _, _ in sizes))
-        largest = max(largest, *(size for _, size, _ in sizes))
-        made += sum(count for _, _, count in sizes)
+        block = max(block, *(size for size, _, _, _ in sizes))
+        largest = max(largest, *(size for _, size, _, _ in sizes))
+        made += sum(count for _, _, count, _ in sizes)
+        dropped += sum(size for _, _, _, size in sizes)
     last = batches[-1]
     tokens = last.rows * last.length
     return Forward(
@@ -83,6 +89,8 @@ def forward(config: Config, tuned: Tuned, settings: MemorySettings, *, rows: int
         largest=largest,
         logits=_logits(config, tuned, settings, tokens),
         made=made,
+        dropped=dropped,
+        made_bytes=dropped + total,
     )
 
 
@@ -95,9 +103,11 @@ def _embeds(tuned: Tuned, prompt: int) -> bool:
     )
 
 
-def _stack(context: Context, block: Block, count: int, value: Value) -> list[tuple[int, int, int]]:
+def _stack(
+    context: Context, block: Block, count: int, value: Value
+) -> list[tuple[int, int, int, int]]:
     """Bytes kept by each block, its largest tensor, and how many tensors it keeps."""
-    sizes: list[tuple[int, int, int]] = []
+    sizes: list[tuple[int, int, int, int]] = []
     alike = _alike(context)
     for number in range(count):
         if number > 2 and alike:
@@ -106,7 +116,7 @@ def _stack(context: Context, block: Block, count: int, value: Value) -> list[tup
         tape = fork(context.tape)
         made = block(replace(context, tape=tape), number, value)
         tape.kept.pop(0, None)
-        sizes.append((tape.bytes, tape.largest, len(tape.kept)))
+        sizes.append((tape.bytes, tape.largest, len(tape.kept), max(0, tape.made - tape.bytes)))
         value = replace_number(tape, made)
     return sizes
 

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from recipec.plan.memory import states
+from recipec.plan.memory.base import HOLES
 from recipec.plan.memory.decoders import is_sparse
 from recipec.plan.memory.forward import Forward, hidden_size, keys_of, number_of_layers
 from recipec.plan.memory.layers import Config
 from recipec.plan.memory.settings import BYTES, MemorySettings, Part, Phase
 from recipec.plan.memory.tuned import Tuned
 
-LOSS, SMOOTH_LOSS = 3, 4
+LOSS, SMOOTH_LOSS, CPU_LOSS = 3, 4, 4
 """Tensors as large as the logits at the peak of the loss: the logarithm of the softmax, and the
-gradients of both of its steps (torch/nn/functional.py, cross_entropy); one more for smoothing."""
+gradients of both of its steps (torch/nn/functional.py, cross_entropy); one more for smoothing. On a
+CPU the room of the logits themselves, which are gone by then, is not used again."""
 
 
 TEMPORARY = {"adafactor": 2, "lion": 3, "adamw-8bit": 3}
@@ -36,12 +38,11 @@ def step(tuned: Tuned, settings: MemorySettings, found: Forward) -> Iterator[Pha
     forward = _forward(tuned, settings, found)
     update = _update(tuned, settings)
     if settings.device == "cpu":
-        table = Part(
-            name="table",
-            bytes=_table_gradient(tuned, settings) if not settings.accumulation > 1 else 0,
-            reason="the embedding's gradient, before it is added to the head's",
-        )
-        yield Phase(name="step", parts=(*forward, gradients, table, update))
+        again = 4 * states.largest_trained(tuned)
+        words = "the largest gradient, whose room the next step's activations have taken"
+        table = Part(name="table", bytes=again, reason=words)
+        parts = (*forward, gradients, table, update, _holes(settings, found))
+        yield Phase(name="step", parts=parts)
         return
     earlier = gradients if settings.accumulation > 1 else replace(gradients, bytes=0)
     yield Phase(name="forward", parts=(*forward, earlier))
@@ -53,7 +54,8 @@ def _forward(tuned: Tuned, settings: MemorySettings, found: Forward) -> tuple[Pa
     """Up to the loss' gradient, or that of the head's weight."""
     inside = found.block if settings.gradient_checkpointing else 0
     kept = found.blocks + found.ends
-    loss = (SMOOTH_LOSS if settings.label_smoothing else LOSS) * found.logits
+    many = SMOOTH_LOSS if settings.label_smoothing else LOSS
+    loss = (CPU_LOSS if settings.device == "cpu" else many) * found.logits
     head = found.logits + _head_gradient(tuned, settings)
     block = inside + 2 * found.largest
     activations = Part(name="activations", bytes=kept, reason=_words(settings, found))
@@ -64,6 +66,19 @@ def _forward(tuned: Tuned, settings: MemorySettings, found: Forward) -> tuple[Pa
     if inside:
         words = "a block's activations, which are computed again"
     return (activations, Part(name="block", bytes=block, reason=words))
+
+
+def _holes(settings: MemorySettings, found: Forward) -> Part:
+    """What glibc's heap loses to holes: large blocks that small ones have been cut from.
+
+    With checkpointing a first forward pass drops all that it makes, and the block that is computed
+    again lies in that room.
+    """
+    size = int(HOLES * found.dropped)
+    if settings.gradient_checkpointing:
+        size = max(0, int(HOLES * found.made_bytes) - found.block - 2 * found.largest)
+    words = "holes of the heap, of tensors that are made and dropped"
+    return Part(name="holes", bytes=size, reason=words)
 
 
 def _backward(tuned: Tuned, settings: MemorySettings, found: Forward) -> tuple[Part, ...]:
@@ -135,8 +150,15 @@ def evaluate(config: Config, tuned: Tuned, settings: MemorySettings) -> Iterator
         Part(name="logits", bytes=2 * logits, reason="of every token, and their logarithm"),
     ]
     if settings.max_new_tokens:
-        parts[1:] = [_cache(config, settings, rows)]
+        cache = _cache(config, settings, rows)
+        # the loss is behind when texts are written; only a CPU's heap has not its room again
+        keeps = settings.device == "cpu"
+        parts[1:] = [parts[1], cache] if keeps else [max(parts[1], cache, key=_bytes)]
     yield Phase(name="evaluate", parts=tuple(parts))
+
+
+def _bytes(part: Part) -> int:
+    return part.bytes
 
 
 def _widest(config: Config, hidden: int) -> int:
@@ -149,7 +171,11 @@ def _widest(config: Config, hidden: int) -> int:
 
 
 def _cache(config: Config, settings: MemorySettings, rows: int) -> Part:
-    """Keys and values of every layer and beam (a growing cache is copied as it grows)."""
+    """Keys and values of every layer and beam; on a CPU, where copies leave holes, twice.
+
+    A growing cache is copied as it grows, and beams are copied over one another
+    (transformers/cache_utils.py).
+    """
     beams, width = settings.num_beams, BYTES[settings.dtype]
     layers = number_of_layers(config, decoder=bool(settings.target_length))
     tokens = settings.max_new_tokens + settings.length
@@ -157,6 +183,6 @@ def _cache(config: Config, settings: MemorySettings, rows: int) -> Part:
     logits = rows * beams * config["vocab_size"] * 4 * 3
     return Part(
         name="cache",
-        bytes=size + logits,
+        bytes=(2 if settings.device == "cpu" else 1) * size + logits,
         reason=f"keys and values of {layers} layers, {beams} beams, {tokens} tokens",
     )

@@ -43,6 +43,8 @@ class Tape:
     """Bytes by tensor."""
     largest: int = 0
     """Bytes of the largest tensor that was made."""
+    made: int = 0
+    """Bytes of all tensors that were made, kept or not."""
     _next: int = 0
 
     @property
@@ -70,6 +72,7 @@ class Tape:
         self._next += 1
         made = Value(self._next, elements, self.width if width is None else width, grad)
         self.largest = max(self.largest, made.bytes)
+        self.made += made.bytes
         return made
 
     def keep(self, *values: Value) -> None:
@@ -117,6 +120,7 @@ class Tape:
         low = self.new(rows * rank, width=x.width)
         self.keep(x, low)
         update = self.new(made.elements, width=x.width)
+        self.new(made.elements, width=x.width)  # times alpha / rank
         if dora:
             # peft/tuners/lora/dora.py: both products with the magnitude keep their other factor,
             # and B A is made as a whole matrix, by products with the identity
@@ -220,4 +224,4 @@ def replace_grad(value: Value, grad: bool) -> Value:
 
 def fork(tape: Tape) -> Tape:
     """A tape of the same run with nothing on it."""
-    return replace(tape, kept={}, largest=0)
+    return replace(tape, kept={}, largest=0, made=0)
