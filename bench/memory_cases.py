@@ -61,6 +61,7 @@ MODELS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "mixtral",
         {**_LLAMA, "hidden_size": 256, "num_local_experts": 16, "num_experts_per_tok": 2},
     ),
+    "phi3": ("phi3", {**_LLAMA, "original_max_position_embeddings": 1024}),
     "t5": ("t5", _T5),
     "mt5": ("mt5", _T5),
     "bart": ("bart", _BART),
@@ -203,4 +204,27 @@ CASES = (
     _encoder("deberta, full", "deberta", FULL, batch=4, length=256, held_out=True),
     _both("mt5, full", "mt5", FULL, batch=8, length=128, target=128, held_out=True),
     _both("pegasus, LoRA", "pegasus", LORA, batch=8, length=256, target=128, held_out=True),
+    _decoder(
+        "llama, LoRA, checkpointing",
+        "llama-long",
+        LORA,
+        batch=8,
+        length=512,
+        gradient_checkpointing=True,
+        held_out=True,
+    ),
+    _decoder(
+        "phi3, full, Lion", "phi3", FULL, batch=4, length=512, optimizer="lion", held_out=True
+    ),
+    _both(
+        "bart, LoRA, eager, no dropout",
+        "bart",
+        LORA,
+        batch=8,
+        length=384,
+        target=128,
+        attention="eager",
+        dropout=0.0,
+        held_out=True,
+    ),
 )
