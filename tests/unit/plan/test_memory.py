@@ -111,6 +111,25 @@ def test_eager_attention_keeps_the_square() -> None:
     assert more[1] == pytest.approx(4 * more[0], rel=0.1)
 
 
+def test_a_heap_has_no_room_for_gradients_where_activations_were() -> None:
+    """On a CPU gradients add to activations; on a GPU the larger of both counts."""
+    settings = replace(GPU, dtype="float32", length=256)
+    phases = {
+        name: estimate(LLAMA, replace(settings, device=name)).phases for name in ("cpu", "cuda")
+    }
+    names = [one.name for one in phases["cpu"][0].parts]
+    assert names == ["activations", "loss", "gradients", "table", "update", "holes"]
+    assert [one.name for one in phases["cuda"]] == ["forward", "backward", "update"]
+
+
+def test_experts_stay_mapped() -> None:
+    """A mixture's files hold its experts apart, and the fused ones are copies."""
+    config = {**LLAMA, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+    settings = replace(GPU, device="cpu")
+    assert part(settings, "files", config) == 32 * 4 * 3 * 4096 * 14336 * 2
+    assert part(settings, "files") == 0
+
+
 def test_checkpointing_keeps_inputs() -> None:
     """A block's input instead of all that it makes."""
     lora = replace(GPU, method=LORA)
@@ -165,11 +184,12 @@ def test_generation_keeps_keys_and_values() -> None:
     )
     caches = {}
     for beams in (1, 4):
-        phases = estimate(LLAMA, replace(settings, num_beams=beams)).phases
+        few = {**LLAMA, "vocab_size": 1000}
+        phases = estimate(few, replace(settings, num_beams=beams)).phases
         caches[beams] = {p.name: p for p in phases}["evaluate"].parts[1]
     assert [one.name for one in caches.values()] == ["cache", "cache"]
     tokens = 2 * 32 * 8 * 128 * (1024 + 512) * 16 * 2
-    assert caches[1].bytes == tokens + 16 * 128256 * 4 * 3
+    assert caches[1].bytes == tokens + 16 * 1000 * 4 * 3
     assert caches[4].bytes == 4 * caches[1].bytes
 
 
