@@ -120,6 +120,11 @@ def find_accelerator(name: str) -> Accelerator | None:
     return accelerators().get(name) or _aliases().get(name)
 
 
+def find_machine(name: str) -> Machine | None:
+    """The machine type of that name, or of that name in SageMaker."""
+    return machines().get(name) or machines().get(name.removeprefix("ml."))
+
+
 def accelerator_hint(name: str) -> str:
     """What someone may have meant by a name that is none, or else all the names."""
     return _hint(name, [*accelerators()], otherwise=f"known: {', '.join(accelerators())}")

@@ -5,7 +5,7 @@ In: outlooks and quotes. Out: tables and plain values. It computes nothing but u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -74,9 +74,29 @@ def _speed(outlook: Outlook) -> str:
 
 def machines_table(quotes: Sequence[Quote]) -> str:
     """The cheapest machines that have the device."""
-    able = [quote for quote in quotes if not quote.refused][:_SHOWN]
-    rows = [_row(quote) for quote in able]
-    return table("machines", rows, head=_HEAD) + _footnote(able)
+    return table("machines", [_row(quote) for quote in shown_of(quotes)], head=_HEAD)
+
+
+def shown_of(quotes: Sequence[Quote]) -> list[Quote]:
+    """The machines that a plan shows: the cheapest that can run it."""
+    return [quote for quote in quotes if not quote.refused][:_SHOWN]
+
+
+def deploy_table(quotes: Mapping[str, Quote], most: Mapping[str, float]) -> str:
+    """The machines that `deploy` names, by target; `most` are the hours that each may take."""
+    rows = [(target, *_row(quote), _ends(quote, most[target])) for target, quote in quotes.items()]
+    return table("deploy", rows, head=("target", *_HEAD, "ends"))
+
+
+def _ends(quote: Quote, hours: float) -> str:
+    """Whether the run ends before its target stops it."""
+    if quote.refused:
+        return quote.refused
+    took = quote.outlook.duration
+    if took is None or took.high <= hours * 3600:
+        return "yes" if took else "?"
+    said = f"max_hours is {hours:g}"
+    return f"no: {said}" if took.low > hours * 3600 else f"perhaps: {said}"
 
 
 def compare_table(name: str, quotes: Sequence[Quote]) -> str:
@@ -88,7 +108,7 @@ def compare_table(name: str, quotes: Sequence[Quote]) -> str:
         reasons = dict.fromkeys((q.outlook.accelerator.title, q.refused) for q in refused)
         rows = list(reasons)
         lines.append(table("not on", rows))
-    return "\n\n".join(lines) + _footnote(able)
+    return "\n\n".join([*lines, footnote(able)])
 
 
 _HEAD = ("machine", "cloud", "device", "memory", "time", "on demand", "spot")
@@ -110,13 +130,16 @@ def _row(quote: Quote) -> tuple[str, ...]:
     )
 
 
-def _footnote(quotes: Sequence[Quote]) -> str:
-    """Where the prices are from."""
+def footnote(quotes: Sequence[Quote], *, targets: Collection[str] = ()) -> str:
+    """What times and prices mean, and where the prices are from."""
     costs = [cost for quote in quotes for cost in (quote.on_demand, quote.spot) if cost is not None]
     said = sorted({(c.price.source, c.price.region, c.price.date) for c in costs})
     lines = [", ".join(part for part in one if part) for one in said]
     counted = "time is training alone: renting, pulling the image and evaluation come on top"
-    return "\n".join(["", "", f"  {counted}", *(f"  prices: {line}" for line in lines)])
+    notes = [counted, *(f"prices: {line}" for line in lines)]
+    if "sagemaker" in targets:
+        notes.append("SageMaker asks more than EC2 does, whose prices these are")
+    return "\n".join(f"  {note}" for note in notes)
 
 
 def _money(cost: Cost | None) -> str:

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from recipec.catalog.hardware import Accelerator, find_accelerator, machines_with
+from recipec.catalog.hardware import (
+    Accelerator,
+    find_accelerator,
+    find_machine,
+    machines_with,
+)
 from recipec.catalog.prices import Offer
 from recipec.cli.common import add_recipe
 from recipec.cli.compile import read_lock
@@ -16,16 +21,19 @@ from recipec.cli.frontend import load
 from recipec.cli.members import members
 from recipec.cli.outlook import (
     compare_table,
+    deploy_table,
+    footnote,
     machines_table,
     outlook_plain,
     outlook_table,
     quote_plain,
+    shown_of,
 )
 from recipec.cli.prices import prices_for
 from recipec.cli.project import Project, find_project
 from recipec.cli.sample import sample_rows
 from recipec.errors import OK
-from recipec.plan.outlook import Run, best_of_each, outlook_on, quotes
+from recipec.plan.outlook import Quote, Run, best_of_each, outlook_on, quotes
 from recipec.plan.plan import Plan
 from recipec.progress import Progress
 from recipec.store import Store
@@ -102,14 +110,28 @@ def _own_device(planned: _Planned) -> Accelerator:
 
 def _shown(planned: _Planned, prices: Mapping[str, Offer]) -> str:
     """The page of one recipe."""
-    device = _own_device(planned)
+    device, priced = _own_device(planned), []
     parts = [_table(planned.plan), outlook_table(outlook_on(planned.run, device), planned.name)]
     if device.kind != "cpu":
         found = quotes(planned.run, prices, machines_with(device.name))
         parts.append(machines_table(found))
+        priced += shown_of(found)
     else:
         parts.append("  `recipec plan --compare` shows what it would take on other devices")
+    deployed = _deployed(planned, prices)
+    if deployed:
+        parts.append(deploy_table(deployed, _hours(planned)))
+        priced += deployed.values()
+    if priced:
+        parts.append(footnote(priced, targets=deployed))
     return "\n\n".join(parts)
+
+
+def _hours(planned: _Planned) -> dict[str, float]:
+    """The hours after which each target ends the run."""
+    deploy = planned.run.recipe.deploy
+    settings = deploy.settings() if deploy is not None else {}
+    return {str(name): one.max_hours for name, one in settings.items()}
 
 
 def _plain(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Any]:
@@ -120,7 +142,19 @@ def _plain(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Any]:
         "settings": asdict(planned.plan.settings),
         "outlook": outlook_plain(outlook_on(planned.run, device)),
         "machines": [quote_plain(quote) for quote in found] if device.kind != "cpu" else [],
+        "deploy": {name: quote_plain(q) for name, q in _deployed(planned, prices).items()},
     }
+
+
+def _deployed(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Quote]:
+    """The run on the machine of each target whose machine the recipe names and we know."""
+    deploy = planned.run.recipe.deploy
+    found = {}
+    for name, one in deploy.settings().items() if deploy is not None else ():
+        machine = find_machine(one.machine) if one.machine else None
+        if machine is not None:
+            (found[str(name)],) = quotes(planned.run, prices, [machine])
+    return found
 
 
 def _compared(planned: _Planned, prices: Mapping[str, Offer]) -> str:

@@ -21,6 +21,7 @@ from recipec.catalog.hardware import (
     accelerator_hint,
     accelerators,
     find_accelerator,
+    find_machine,
     machine_hint,
     machines,
     machines_with,
@@ -90,6 +91,11 @@ def test_aliases_are_not_names() -> None:
 )
 def test_the_nearest_accelerator(name: str, hint: str) -> None:
     assert accelerator_hint(name) == hint
+
+
+def test_a_machine_is_found_by_its_name_in_sagemaker_too() -> None:
+    assert find_machine("g5.xlarge") is find_machine("ml.g5.xlarge") is machines()["g5.xlarge"]
+    assert find_machine("ml.nothing") is None
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_the_page(workplace: Workplace) -> None:
 
 def test_the_page_as_json(workplace: Workplace) -> None:
     found = planned(workplace)
-    assert set(found) == {"decisions", "settings", "outlook", "machines"}
+    assert set(found) == {"decisions", "settings", "outlook", "machines", "deploy"}
     outlook = found["outlook"]
     assert outlook["accelerator"] == "cpu"
     assert outlook["memory"]["bytes"] > 0
@@ -54,6 +54,33 @@ def test_a_gpu_has_a_layout_and_machines(workplace: Workplace) -> None:
     assert "what legal-t5 takes on one NVIDIA H100 SXM5 80 GB" in page
     assert "time is training alone: " in page
     assert "prices: AWS Price List, " in page
+
+
+DEPLOY = """\
+hardware: {accelerator: nvidia-l4}
+deploy:
+  image: registry.example/team/legal-t5
+  targets:
+    sagemaker: {machine: ml.g6.xlarge, max_hours: 0.000001}
+    gce: {machine: g2-standard-4}
+    compose: {}
+"""
+
+
+def test_the_machines_of_deploy_are_priced_and_their_limits_held(workplace: Workplace) -> None:
+    workplace.recipe.write_text(RECIPE + DEPLOY)
+    done = workplace.run("plan", "recipes/legal-t5.yaml")
+    assert (done.code, done.err) == (0, "")
+    page = done.out[done.out.index("\ndeploy\n") :].splitlines()
+    (sagemaker,) = (line for line in page if line.startswith("  sagemaker "))
+    assert "  g6.xlarge  " in sagemaker
+    assert sagemaker.endswith("  no: max_hours is 1e-06")
+    (gce,) = (line for line in page if line.startswith("  gce "))
+    assert "  g2-standard-4  " in gce
+    assert gce.endswith("  yes")
+    assert page[-1] == "  SageMaker asks more than EC2 does, whose prices these are"
+    assert done.out.count("time is training alone") == 1
+    assert set(planned(workplace)["deploy"]) == {"sagemaker", "gce"}
 
 
 def test_machines_are_compared(workplace: Workplace) -> None:
