@@ -27,7 +27,8 @@ _CARGO = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One input of a layer. type: wheel, deb, image, model, data or file."""
+    """One input of a layer. type: wheel, deb, image, model, data or file; package for what a base
+    of others lists, by dpkg or by Python."""
 
     type: str
     name: str
@@ -159,7 +160,7 @@ def _read(image: Opened, layer: OpenedLayer, *, every: bool) -> list[Row]:
 
     with image.layer(layer) as blob:
         found = read_layer(blob, image.label)
-    kind = "deb" if layer.origin.kind == "base" else "wheel"
+    kind = {"base": "deb", BORROWED: "package"}.get(layer.origin.kind, "wheel")
     rows = [
         Row(type=kind, name=name, version=version)
         for name, version in sorted(found.packages.items())

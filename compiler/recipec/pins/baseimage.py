@@ -9,7 +9,6 @@ build needs none of them.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from recipec.errors import StaleLock, UnusableBase, visible
 from recipec.pins.lockfile import BaseImage, BaseLayer, Lock
+from recipec.store import DIGEST
 
 GZIP_LAYERS = frozenset(
     {
@@ -34,7 +34,6 @@ MOST_LAYERS = 60
 """Engines stop at 125 layers, and ours has up to 61 of its own."""
 _PATHS = ("opt", "opt/recipec", "out", "trained")
 """Where our own layers put folders."""
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _WRONG = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -184,7 +183,7 @@ def _layers(served: Served, config: Mapping[str, Any]) -> tuple[BaseLayer, ...]:
         pairs = list(zip(served.layers, diff_ids, strict=True))
     except _WRONG:
         raise UnusableBase("its config does not fit its layers") from None
-    if not all(_DIGEST.fullmatch(found) for found in diff_ids):
+    if not all(DIGEST.fullmatch(found) for found in diff_ids):
         raise UnusableBase("its config does not name the tars of its layers by sha256")
     if not 0 < len(pairs) <= MOST_LAYERS:
         raise UnusableBase(
