@@ -63,7 +63,7 @@ def checked(python: Path, documents: list[tuple[str, str]]) -> list[tuple[str, l
         input=json.dumps(documents),
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "HOME": str(python.parents[1])},
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -105,6 +105,15 @@ AZUREML: list[tuple[Change, str]] = [
     (lambda d: d.update(command="${{inputs.a}}"), "inputs.a"),
 ]
 
+SKYPILOT: list[tuple[Change, str]] = [
+    (lambda d: d.update(num_node=2), "did you mean 'num_nodes'"),
+    (lambda d: d["resources"].update(use_spott=True), "did you mean 'use_spot'"),
+    (lambda d: d.update(num_nodes="two"), "'two' is not of type 'integer'"),
+    (lambda d: d["resources"].update(accelerators={"H1000": 8}), "'H1000' is none of"),
+    (lambda d: d["resources"]["job_recovery"].update(restarts=1), "job_recovery.restarts: unknown"),
+    (lambda d: d.update(run="docker run a.example/b:v1 train"), "its bytes are not pinned"),
+]
+
 
 def _loaded(target: TargetName, name: str) -> Any:
     data = only_document(job(target, cases(target)[name]))
@@ -129,6 +138,12 @@ def _text(target: TargetName, plain: Any) -> str:
             {"azureml": ("four-machines", AZUREML)},
             r"azure-ai-ml 1\.\d+\.\d+",
             id="azure",
+        ),
+        pytest.param(
+            "skypilot",
+            {"skypilot": ("four-machines", SKYPILOT)},
+            r"skypilot 0\.\d+\.\d+",
+            id="skypilot",
         ),
     ],
 )

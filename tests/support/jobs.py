@@ -46,6 +46,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "region": "westeurope",
         "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me@here",
     },
+    "skypilot": {"output": "s3://my-bucket/runs"},
     "vertex": {"output": "gs://my-bucket/runs"},
     "azureml": {"output": "azureml://datastores/workspaceblobstore/paths/runs"},
 }

@@ -23,10 +23,6 @@ REASONS: Mapping[TargetName, tuple[str, str]] = {
         " Java, sudo and a root user there; ours has none of them",
         "aks, eks, gke and the virtual machines run beside a workspace, in the same cloud",
     ),
-    "skypilot": (
-        "this version writes no task for SkyPilot",
-        "name the cloud's own target, such as ec2, gce or sagemaker",
-    ),
     "tpu": (
         "a TPU needs torch-xla, which follows torch at a distance; the image has torch alone",
         "gke and vertex have GPUs",

@@ -27,7 +27,7 @@ MODULES: Mapping[str, str] = {
     "gce": "gce",
     "ibm-vpc": "ibm",
     "azure-vm": "azurevm",
-    "skypilot": "impossible",
+    "skypilot": "skypilot",
     "databricks": "impossible",
     "tpu": "impossible",
     "watson": "impossible",

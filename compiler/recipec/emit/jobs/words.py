@@ -38,6 +38,7 @@ EXAMPLES: Mapping[str, str] = {
     "output": "pvc:results/legal-t5",
     "checkpoints": "s3://my-bucket/checkpoints/legal-t5",
     "azureml.output": "azureml://datastores/workspaceblobstore/paths/runs",
+    "skypilot.output": "s3://my-bucket/runs",
     "vertex.output": "gs://my-bucket/runs",
     "boot": "ami-0123456789abcdef0",
     "gce.boot": "projects/debian-cloud/global/images/family/debian-12",
