@@ -127,7 +127,8 @@ def find_machine(name: str) -> Machine | None:
 
 def accelerator_hint(name: str) -> str:
     """What someone may have meant by a name that is none, or else all the names."""
-    return _hint(name, [*accelerators()], otherwise=f"known: {', '.join(accelerators())}")
+    known = f"known: {', '.join(accelerators())}"
+    return _hint(name, [*accelerators()], otherwise=known, aliases=[*_aliases()])
 
 
 def machine_hint(name: str) -> str:
@@ -146,12 +147,15 @@ def _aliases() -> Mapping[str, Accelerator]:
     return {alias: one for one in accelerators().values() for alias in one.aliases}
 
 
-def _hint(name: str, known: Collection[str], *, otherwise: str) -> str:
+def _hint(
+    name: str, known: Collection[str], *, otherwise: str, aliases: Collection[str] = ()
+) -> str:
     """The names with all the words of `name`, or the nearest in spelling, or else `otherwise`."""
     folded = name.lower().replace("_", "-").replace(" ", "-")
     exact = {one.lower(): one for one in known}
     words = {word for word in folded.split("-") if word}
     near = [one for one in exact if words and words <= set(one.split("-"))]
+    exact |= {one.lower(): one for one in aliases}
     near = near[:NAMED] or difflib.get_close_matches(folded, exact, n=1, cutoff=0.6)
     shown = " or ".join(f"`{exact[one]}`" for one in near)
     return f"did you mean {shown}?" if shown else otherwise
