@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from recipec.clients.verdict import Verdict, at, by_digest, client, documents, version
@@ -63,6 +64,7 @@ def _check(
     return Verdict(validator=version("botocore"), faults=tuple(wrong))
 
 
+@cache
 def _model(service: str) -> Any:
     session = client("botocore.session", "botocore", EXTRA)
     return session.get_session().get_service_model(service)

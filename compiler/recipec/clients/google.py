@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def check_vertex(data: bytes) -> Verdict:
     return Verdict(validator=f"{version(PACKAGE)}, aiplatform v1", faults=tuple(wrong))
 
 
+@cache
 def discovered(api: str) -> Any:
     """The schemas of an API, such as `compute.v1`."""
     package = client("googleapiclient.discovery_cache", PACKAGE, EXTRA)
