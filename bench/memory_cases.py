@@ -225,6 +225,28 @@ CASES = (
         target=128,
         attention="eager",
         dropout=0.0,
+    ),
+    _decoder(
+        "gpt2, LoRA, eager", "gpt2", LORA, batch=4, length=384, attention="eager", held_out=True
+    ),
+    _encoder(
+        "bert, layernorm, eager, no dropout",
+        "bert",
+        {"type": "layernorm"},
+        batch=8,
+        length=384,
+        attention="eager",
+        dropout=0.0,
         held_out=True,
     ),
+    _decoder(
+        "qwen3, LoRA, bfloat16",
+        "qwen3",
+        LORA,
+        batch=8,
+        length=384,
+        dtype="bfloat16",
+        held_out=True,
+    ),
+    _both("t5, IA3", "t5", {"type": "ia3"}, batch=8, length=256, target=128, held_out=True),
 )

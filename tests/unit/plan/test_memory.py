@@ -16,9 +16,11 @@ from bench import memory as bench
 from bench.memory_cases import CASES
 from recipec.catalog.models import models
 from recipec.plan.memory import CannotEstimate, MemorySettings, estimate, known
+from recipec.plan.memory.settings import Device
 from recipec.plan.plan import MethodSettings
 
 MEDIAN, WORST = 0.10, 0.20
+DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 LLAMA: Mapping[str, object] = {
     "model_type": "llama",
     "hidden_size": 4096,

@@ -83,8 +83,9 @@ def _written(tape: Tape, query: Value, key: Value, value: Value, shape: Attentio
         tape.keep(tape.new(key.elements, width=width))
     if grad and shape.softcap:
         tape.keep(tape.new(scores, width=width))  # the result of tanh
-    # what is made on the way: product, scale, mask, cast, layout; a soft cap divides and multiplies
-    for _ in range((7 if shape.softcap else 5) if tape.settings.attention == "eager" else 2):
+    # made on the way: product, scale, mask; a soft cap divides and multiplies; sdpa adds in place
+    eager = 5 if shape.softcap else 3
+    for _ in range(eager if tape.settings.attention == "eager" else 2):
         tape.new(scores, width=width)
     wide = tape.new(scores, width=4 if shape.upcast else width, grad=grad)
     if grad:
