@@ -117,11 +117,11 @@ def _stack(
         made = block(replace(context, tape=tape), number, value)
         tape.kept.pop(0, None)
         sizes.append((tape.bytes, tape.largest, len(tape.kept), max(0, tape.made - tape.bytes)))
-        value = replace_number(tape, made)
+        value = _carried(tape, made)
     return sizes
 
 
-def replace_number(tape: Tape, value: Value) -> Value:
+def _carried(tape: Tape, value: Value) -> Value:
     """The value as the next block's input, whose tape is another."""
     return tape.new(value.elements, grad=value.grad, width=value.width)
 

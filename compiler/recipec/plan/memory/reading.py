@@ -52,8 +52,6 @@ def settings_of(
         momentum=training.beta1 > 0,
         ema=training.ema_decay is not None,
         label_smoothing=training.label_smoothing > 0,
-        router_loss=settings.model.router_loss > 0,
-        neftune=training.neftune_alpha is not None,
         packing=training.packing,
         micro_batch_size=training.micro_batch_size,
         accumulation=training.accumulation,

@@ -40,8 +40,6 @@ class MemorySettings:
     """Of SGD."""
     ema: bool = False
     label_smoothing: bool = False
-    router_loss: bool = False
-    neftune: bool = False
     packing: bool = False
     """The texts of a micro-batch lie end to end in one row."""
     micro_batch_size: int = 1

@@ -6,10 +6,11 @@ In: the tuned model and the settings. Out: parts, in bytes. No activation is cou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from recipec.plan.memory.layers import Layer
 from recipec.plan.memory.settings import BYTES, MemorySettings, Part
-from recipec.plan.memory.tuned import WHOLE, Tuned
+from recipec.plan.memory.tuned import Tuned
 
 NF4_BLOCK, SCALE_BLOCK = 64, 256
 """Weights to a scale, and scales to a scale of their own (QLoRA, arXiv:2305.14314, section 3)."""
@@ -104,10 +105,7 @@ def _state_8bit(count: int) -> int:
 def _factored(shape: tuple[int, ...]) -> int:
     if len(shape) < 2:
         return 4 * shape[0]
-    rest = 1
-    for size in shape[:-2]:
-        rest *= size
-    return 4 * rest * (shape[-2] + shape[-1])
+    return 4 * prod(shape[:-2]) * (shape[-2] + shape[-1])
 
 
 def averages(tuned: Tuned, settings: MemorySettings) -> Part:
@@ -124,10 +122,9 @@ def trained_tensors(tuned: Tuned) -> Iterator[tuple[int, tuple[int, ...]]]:
     for layer in tuned.model.layers:
         for name, shape in layer.parameters():
             if name in tuned.trained or layer.name in tuned.copied:
-                yield _count(shape), shape
-    for name, adapter in tuned.adapters.items():
-        yield from ((_count(shape), shape) for shape in _adapter_shapes(tuned, name))
-        del adapter
+                yield prod(shape), shape
+    for name in tuned.adapters:
+        yield from ((prod(shape), shape) for shape in _adapter_shapes(tuned, name))
     if tuned.virtual:
         yield tuned.virtual, (1, tuned.virtual)
 
@@ -150,18 +147,6 @@ def _adapter_shapes(tuned: Tuned, name: str) -> Iterator[tuple[int, ...]]:
             yield (outputs,)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    found = 1
-    for size in shape:
-        found *= size
-    return found
-
-
 def largest_trained(tuned: Tuned) -> int:
     """Elements of the largest trained tensor."""
     return max((count for count, _ in trained_tensors(tuned)), default=0)
-
-
-def whole(settings: MemorySettings) -> bool:
-    """Whether the method trains weights of the model itself."""
-    return settings.method.type in WHOLE

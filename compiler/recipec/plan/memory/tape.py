@@ -39,8 +39,8 @@ class Tape:
 
     tuned: Tuned
     settings: MemorySettings
-    kept: dict[int, int] = field(default_factory=dict)
-    """Bytes by tensor."""
+    kept: dict[int | str, int] = field(default_factory=dict)
+    """Bytes by tensor; by the layer's name for its weight in another type."""
     largest: int = 0
     """Bytes of the largest tensor that was made."""
     made: int = 0
@@ -98,7 +98,7 @@ class Tape:
         if self.tuned.trains(name):
             self.keep(fed)
         if self.mixed and fed.grad and name not in self.tuned.quantized:
-            self.kept[-hash(name)] = 2 * layer.size  # the weight in 16 bits
+            self.kept[name] = 2 * layer.size  # the weight in 16 bits
         grad = fed.grad or self.tuned.trains(name)
         made = self.new(rows * outputs, grad=grad, width=fed.width)
         if adapter is None:
@@ -202,7 +202,7 @@ class Tape:
 
     def activation(self, value: Value, kind: str) -> Value:
         """The functions of transformers' ACT2FN, by their names in config.json."""
-        made = replace_grad(self.new(value.elements, width=value.width), value.grad)
+        made = self.new(value.elements, grad=value.grad, width=value.width)
         if not value.grad:
             return made
         if kind == "relu":
@@ -215,11 +215,6 @@ class Tape:
         else:
             self.keep(value)
         return made
-
-
-def replace_grad(value: Value, grad: bool) -> Value:
-    """The value with another `grad`."""
-    return value._replace(grad=grad)
 
 
 def fork(tape: Tape) -> Tape:

@@ -16,8 +16,6 @@ from recipec.catalog import support
 from recipec.plan.memory.layers import Layer, Model, ends, is_head, meant
 from recipec.plan.memory.settings import MemorySettings
 
-WHOLE = ("full", "layernorm")
-"""Methods that train weights of the model itself."""
 _NEW_HEADS = ("question-answering", "sequence-classification", "token-classification")
 
 
