@@ -82,12 +82,16 @@ def forward(config: Config, tuned: Tuned, settings: MemorySettings, *, rows: int
         dropped += sum(size for _, _, _, size in sizes)
     last = batches[-1]
     tokens = last.rows * last.length
+    logits = _logits(config, tuned, settings, tokens)
+    # Gemma 2 divides the logits, keeps their tanh and multiplies it
+    capped = logits if config["final_logit_softcapping"] else 0
+    dropped += 2 * capped
     return Forward(
         blocks=sum(kept),
         block=block,
-        ends=_ends(config, tape, settings, tokens, batches),
+        ends=_ends(config, tape, settings, tokens, batches) + capped,
         largest=largest,
-        logits=_logits(config, tuned, settings, tokens),
+        logits=logits,
         made=made,
         dropped=dropped,
         made_bytes=dropped + total,
