@@ -39,9 +39,10 @@ def make_layer(
 
     `promised` are diff_ids by blob digest. A layer that comes out as one of these blobs is, to the
     byte, what was inflated and looked at when the lock was made, so that is not done again; one
-    that does not is made once more, with its eyes open.
+    that does not is made once more, with its eyes open. Where there is nothing to inflate, nothing
+    is taken on trust.
     """
-    record = _write(spec, store, watch, promised) if promised else None
+    record = _write(spec, store, watch, promised) if promised and not spec.files else None
     if record is None:
         record = _write(spec, store, watch, None)
     assert record is not None, "only a promise can be missed"
