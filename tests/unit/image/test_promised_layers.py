@@ -75,7 +75,7 @@ def test_a_false_promise_is_not_believed_by_other_builds(
     lie = {blob: sha256(b"a lie") for blob in promises(image)}
     fooled = made.build(store, promised=lie).layers
     assert {one.kind for one in fooled if one.diff_id != sha256(b"a lie")} == {"runtime", "recipe"}
-    assert made.build(store, promised=promises(image)) == image
+    assert made.build(store, promised=promises(image)).manifest == image.manifest
     made.build(store, promised=lie)
     assert made.build(store).manifest == image.manifest
 
