@@ -14,7 +14,7 @@ from recipec.emit.jobs.make import emitter_of, job_documents, job_faults
 from recipec.emit.jobs.shape import shape_faults, shape_of
 from recipec.errors import Diagnostic, HashMismatch, RecipeError, UsageError
 from recipec.image.image import ADAPTED, OUTPUT, USER
-from recipec.image.wheel import Target
+from recipec.image.target import Target
 from recipec.pins.lockfile import ExpectedImage, Lock
 from recipec.plan.evaluation import plan_hardware
 from recipec.plan.ledger import Ledger

@@ -16,7 +16,8 @@ from recipec.errors import UnsafeInput
 from recipec.image.names import folders
 from recipec.image.record import Placed, member_hash
 from recipec.image.spec import Spec
-from recipec.image.wheel import Target, install
+from recipec.image.target import Target
+from recipec.image.wheel import install
 from recipec.image.zipfiles import ZipFile
 from recipec.store import Store
 

@@ -25,7 +25,7 @@ from recipec.image.image import (
     Descriptor,
     Layer,
 )
-from recipec.image.wheel import Target
+from recipec.image.target import Target
 from recipec.pins.lockfile import Lock
 from recipec.store import canonical
 

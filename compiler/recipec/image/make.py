@@ -19,7 +19,8 @@ from recipec.image.format import CHUNK
 from recipec.image.layer import LayerWriter
 from recipec.image.record import Placed
 from recipec.image.spec import WHEELS, Input, Spec
-from recipec.image.wheel import Target, install
+from recipec.image.target import Target
+from recipec.image.wheel import install
 from recipec.image.zipfiles import STORED, ZipFile
 from recipec.store import Store, digest_of_file, make_folder
 

@@ -16,9 +16,6 @@ from typing import Any
 
 from recipec.errors import Diagnostic, RecipeError
 
-GGUF = "model.gguf"
-"""The name that a GGUF file has among a pinned model's files, whatever it was called."""
-
 _SCALARS = {
     0: "B",
     1: "b",

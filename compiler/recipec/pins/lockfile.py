@@ -14,6 +14,8 @@ import msgspec
 from recipec.store import DIGEST
 
 LOCK_VERSION = 1
+GGUF = "model.gguf"
+"""The name that a GGUF file has among a pinned model's files, whatever it was called."""
 _OPTIONAL = ("accelerator", "base", "label_counts", "layers", "normal_form", "packages", "sources")
 """Keys that a lock holds only where they say something."""
 

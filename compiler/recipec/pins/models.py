@@ -17,8 +17,7 @@ from typing import Any
 
 from recipec.catalog import support
 from recipec.errors import Diagnostic, RecipeError
-from recipec.pins import gguf
-from recipec.pins.lockfile import Model, ModelFile
+from recipec.pins.lockfile import GGUF, Model, ModelFile
 from recipec.pins.tokenizer import check_tokenizer
 from recipec.store import Store
 
@@ -99,8 +98,10 @@ def _read_gguf(source: str, name: str, *, project: Path, store: Store) -> Pinned
         digest, size = store.digest_of(path), path.stat().st_size
     except OSError as error:
         raise _not_there(name, error) from error
+    from recipec.pins import gguf
+
     license = gguf.read_header(path, where=name).license
-    files = (ModelFile(path=gguf.GGUF, sha256=digest, size=size),)
+    files = (ModelFile(path=GGUF, sha256=digest, size=size),)
     return pinned(source, files, {digest: path}, license=license, commit=None, where=name)
 
 
@@ -125,8 +126,10 @@ def pinned(
     def read(path: str) -> bytes | None:
         return sources[digests[path]].read_bytes() if path in digests else None
 
-    if gguf.GGUF in digests:
-        header = gguf.read_header(sources[digests[gguf.GGUF]], where=where)
+    if GGUF in digests:
+        from recipec.pins import gguf
+
+        header = gguf.read_header(sources[digests[GGUF]], where=where)
         config = gguf.config_of(header, where=where)
     else:
         config = judge(read, digests, where=where)
@@ -137,7 +140,7 @@ def pinned(
         files=files,
         license=license,
         commit=commit,
-        chats=gguf.GGUF in digests or has_chat_template(read),
+        chats=GGUF in digests or has_chat_template(read),
     )
     model = Model(source=source, commit=commit, license=license, files=files)
     return PinnedModel(model=model, facts=facts, sources=sources)

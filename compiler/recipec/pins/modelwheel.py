@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from recipec.errors import Diagnostic, RecipeError, UnsafeInput
 from recipec.pins import gguf
 from recipec.pins.fetch import Upstream
-from recipec.pins.lockfile import ModelFile
+from recipec.pins.lockfile import GGUF, ModelFile
 from recipec.pins.models import license_of_card, select
 from recipec.store import CHUNK, Store
 
@@ -54,7 +54,7 @@ def _one_file(
             f"{inner} is a file, and only a GGUF file is a model by itself",
             _near(archive, inner),
         )
-    file = _stored(archive, inner, gguf.GGUF, store)
+    file = _stored(archive, inner, GGUF, store)
     return file, gguf.read_header(store.path(file.sha256), where=source).license
 
 

@@ -56,8 +56,8 @@ def test_only_layers_that_moved_are_inflated(
     known = [store.record("layers", path.stem) for path, _ in store.records("layers")]
     trusted = [record["digest"] for record in known if record and "promised" in record]
     written = ("runtime", "recipe")  # small texts of the compiler's own
-    wanted = [one.blob.digest for one in found.layers if one.kind not in written]
-    assert sorted(trusted) == sorted(wanted)
+    copied = [one.blob.digest for one in found.layers if one.kind not in written]
+    assert sorted(trusted) == sorted(copied)
 
 
 def test_promises_of_other_layers_are_no_help_and_no_harm(

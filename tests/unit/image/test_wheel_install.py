@@ -14,7 +14,8 @@ import pytest
 
 from recipec.errors import UnsafeInput
 from recipec.image.record import Placed
-from recipec.image.wheel import Target, install
+from recipec.image.target import Target
+from recipec.image.wheel import install
 from recipec.image.zipfiles import ZipFile
 from tests.support.wheels import make_wheel, record_row
 

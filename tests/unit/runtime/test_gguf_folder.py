@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recipec.pins import gguf as header
+from recipec.pins.lockfile import GGUF
 from recipec_runtime import gguf
 from tests.support import gguf_files
 
@@ -52,7 +53,7 @@ def test_the_model_that_comes_back(model_type: str, tmp_path: Path) -> None:
 
 def test_every_type_that_the_compiler_takes_is_tried() -> None:
     assert header.TYPES == gguf_files.TYPES
-    assert header.GGUF == gguf.NAME
+    assert GGUF == gguf.NAME
 
 
 def test_a_model_that_is_no_gguf_stays_where_it_is(tmp_path: Path) -> None:
