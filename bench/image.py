@@ -84,74 +84,85 @@ def _wheels(lock: Lock, folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]:
-    cache = work / "cache"
-    build = recipe.parent.parent / "build"
-    environment = {"RECIPEC_CACHE": str(cache)}
+class _Ours:
+    """Builds of one recipe by a cache of their own, and what is forgotten before each."""
 
-    def empty() -> None:
+    def __init__(self, recipe: Path, lock: Lock, work: Path) -> None:
+        self.cache = work / "cache"
+        self._recipe = recipe
+        self._lock = lock
+        self._build = recipe.parent.parent / "build"
+        self._text = recipe.read_text()
+        self._rates = iter(range(1, 100))
+
+    def run(self) -> None:
+        command([*RECIPEC, "build", str(self._recipe)], environment=self.environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"RECIPEC_CACHE": str(self.cache)}
+
+    def empty(self) -> None:
         """A cache with the downloads in it and nothing else."""
-        shutil.rmtree(cache, ignore_errors=True)
-        shutil.rmtree(build, ignore_errors=True)
-        store, target = Store(), Store(cache)
-        for digest in [*(w.sha256 for w in lock.wheels), *(d.sha256 for d in lock.debs)]:
+        shutil.rmtree(self.cache, ignore_errors=True)
+        shutil.rmtree(self._build, ignore_errors=True)
+        store, target = Store(), Store(self.cache)
+        wheels, debs = self._lock.wheels, self._lock.debs
+        for digest in [*(wheel.sha256 for wheel in wheels), *(deb.sha256 for deb in debs)]:
             target.path(digest).parent.mkdir(parents=True, exist_ok=True)
             os.link(store.path(digest), target.path(digest))
 
-    def run() -> None:
-        command([*RECIPEC, "build", str(recipe)], environment=environment)
-
-    rates, original = iter(range(1, 100)), recipe.read_text()
-
-    def edit() -> None:
-        text = re.sub(r"learning_rate: [0-9.e-]+", f"learning_rate: {next(rates)}.0e-4", original)
-        recipe.write_text(text)
-
-    def forget_wheels() -> None:
+    def forget_wheels(self) -> None:
         """The cache with base, model and data layers in it, and no record but theirs."""
-        state = json.loads((build / "legal-t5/build.json").read_bytes())
+        state = json.loads((self._build / "legal-t5/build.json").read_bytes())
         for layer in state["image"]["layers"]:
             if layer["kind"] in ("wheel", "wheels"):
-                Store(cache).path(layer["blob"]["digest"]).unlink(missing_ok=True)
-        for records in (cache / "records").iterdir():
+                Store(self.cache).path(layer["blob"]["digest"]).unlink(missing_ok=True)
+        for records in (self.cache / "records").iterdir():
             if records.name != "layers":
                 shutil.rmtree(records)
-        shutil.rmtree(build)
+        shutil.rmtree(self._build)
 
-    lock_file = recipe.with_suffix(".lock.json")
-    known = lock_file.read_bytes()
+    def lock_knows(self, layers: tuple[str, ...]) -> None:
+        """Put a lock in place that knows these layers."""
+        assert self._lock.image is not None
+        lock = replace(self._lock, image=replace(self._lock.image, layers=layers))
+        self._recipe.with_suffix(".lock.json").write_bytes(to_json(lock))
 
-    def forget_layers(then: Callable[[], None]) -> Callable[[], None]:
-        def forget() -> None:
-            assert lock.image is not None
-            plain = replace(lock, image=replace(lock.image, layers=()))
-            lock_file.write_bytes(to_json(plain))
-            then()
+    def edit(self) -> None:
+        rate = f"learning_rate: {next(self._rates)}.0e-4"
+        self._recipe.write_text(re.sub(r"learning_rate: [0-9.e-]+", rate, self._text))
 
-        return forget
 
-    cold = measure("recipec, cold", run, times=times, before=empty)
-    like = measure("recipec, wheel layers cold", run, times=times, before=forget_wheels)
-    first = measure("recipec, cold, first lock", run, times=times, before=forget_layers(empty))
-    first_like = measure(
-        "recipec, wheel layers cold, first lock",
-        run,
-        times=times,
-        before=forget_layers(forget_wheels),
-    )
-    lock_file.write_bytes(known)
-    limit = measure(
-        "inflate and sha256 alone",
-        lambda: inflate_and_hash([cache_path(cache, wheel.sha256) for wheel in lock.wheels]),
-        times=times,
-    )
-    empty()
-    memory = peak([*RECIPEC, "build", str(recipe)], environment=environment)
+def _recipec(recipe: Path, lock: Lock, work: Path, times: int) -> list[Measured]:
+    ours = _Ours(recipe, lock, work)
+    assert lock.image is not None
+    rows = []
+    for name, layers in (("", lock.image.layers), (", first lock", ())):
+        for what, before in (
+            ("recipec, cold", ours.empty),
+            ("recipec, wheel layers cold", ours.forget_wheels),
+        ):
+
+            def prepare(
+                before: Callable[[], None] = before, layers: tuple[str, ...] = layers
+            ) -> None:
+                before()
+                ours.lock_knows(layers)
+
+            rows.append(measure(what + name, ours.run, times=times, before=prepare))
+    wheels = [cache_path(ours.cache, wheel.sha256) for wheel in lock.wheels]
+    rows.append(measure("inflate and sha256 alone", lambda: inflate_and_hash(wheels), times=times))
+    ours.empty()
+    ours.lock_knows(lock.image.layers)
+    memory = peak([*RECIPEC, "build", str(recipe)], environment=ours.environment)
     print(f"recipec, cold: {memory}")
-    noop = measure("recipec, nothing to do", run, times=15)
-    edited = measure("recipec, learning rate edited", run, times=15, before=edit)
-    bare = measure("python -c pass", lambda: command([sys.executable, "-c", "pass"]), times=15)
-    return [cold, like, first, first_like, limit, noop, edited, bare]
+    return [
+        *rows,
+        measure("recipec, nothing to do", ours.run, times=15),
+        measure("recipec, learning rate edited", ours.run, times=15, before=ours.edit),
+        measure("python -c pass", lambda: command([sys.executable, "-c", "pass"]), times=15),
+    ]
 
 
 def cache_path(cache: Path, digest: str) -> Path:
