@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recipec.catalog import support
 from recipec.plan.method import virtual_tokens
 from recipec.plan.model import positions
+from recipec.recipe.processes import world_size
 from recipec.recipe.rules.training import OBJECTIVES
 from recipec.recipe.schema import Recipe
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _USUAL = {"max_source_length": 512, "max_target_length": 128, "max_length": 512}
 """Tokens."""
+USUAL_BATCH = 16
+"""Rows of a step."""
 BYTES_OF_TOKEN = 4
 """Of English text, with vocabularies of tens of thousands of tokens."""
 
@@ -29,7 +32,9 @@ class Batches:
 
     epochs: int
     batch_size: int
+    """Over all processes."""
     micro_batch_size: int
+    """Of one process."""
     accumulation: int
     steps_per_epoch: int
     total_steps: int
@@ -45,18 +50,13 @@ def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
     at_most = "; fewer if rows are dropped" if open_steps else ""
     if blocks:
         at_most = "; guessed at 4 bytes a token, counted when training begins"
-    size = ledger.choose(
-        "training.batch_size",
-        training.batch_size,
-        training.micro_batch_size or 16,
-        "a common size; small enough for a laptop",
-        "rows",
-    )
+    many = world_size(recipe)
+    size = ledger.choose("training.batch_size", training.batch_size, *_usual_batch(recipe), "rows")
     micro = ledger.choose(
         "training.micro_batch_size",
         training.micro_batch_size,
-        size,
-        "one forward pass a step",
+        size // many,
+        "one forward pass a step" if many == 1 else "one forward pass of each process a step",
         "rows",
     )
     per_epoch = ledger.note(
@@ -87,12 +87,27 @@ def plan_batches(recipe: Recipe, train_rows: int, ledger: Ledger) -> Batches:
         batch_size=size,
         micro_batch_size=micro,
         accumulation=ledger.note(
-            "training.accumulation", size // micro, "batch_size / micro_batch_size"
+            "training.accumulation",
+            size // (micro * many),
+            "batch_size / micro_batch_size"
+            if many == 1
+            else f"batch_size / micro_batch_size, by {many} processes",
         ),
         steps_per_epoch=per_epoch,
         total_steps=total,
         open_steps=open_steps,
     )
+
+
+def _usual_batch(recipe: Recipe) -> tuple[int, str]:
+    """The rows of a step where the recipe leaves them open, and why."""
+    many, micro = world_size(recipe), recipe.training.micro_batch_size
+    if micro is not None and many > 1:
+        return micro * many, f"a micro-batch of each of {many} processes"
+    size = micro or USUAL_BATCH
+    if size % many:
+        return -(-size // many) * many, f"the next to {size} that {many} processes share equally"
+    return size, "a common size; small enough for a laptop"
 
 
 def plan_lengths(recipe: Recipe, config: Mapping[str, Any], ledger: Ledger) -> dict[str, Any]:

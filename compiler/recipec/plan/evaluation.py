@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from recipec.catalog import support
 from recipec.plan.determinism import environment_of, hardware_class_of
 from recipec.plan.ledger import Ledger
 from recipec.plan.plan import EvaluationSettings, HardwareSettings, TrainingSettings
+from recipec.recipe.processes import world_size
 from recipec.recipe.promise import on_cpus, promise_of
 from recipec.recipe.schema import Recipe
 
 _ON_CPUS = "on CPUs the same bytes everywhere are possible; `bitwise` is about twice as fast"
 _ON_GPUS = "the same bytes on every GPU of one model; `seeded` is faster"
+_WHOLE = "each process has the whole model, and gradients alone go between them"
 _ANSWER = "a quarter of max_length, 128 at most: enough to read how the model answers"
 
 
@@ -75,7 +77,7 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
         threads=ledger.keep(
             "hardware", recipe.hardware, "threads", "it changes the bytes, so it is pinned"
         ),
-        world_size=1,
+        **_processes(recipe, ledger),
         hardware_class=ledger.note(
             "hardware.class",
             hardware_class_of(mode, accelerator, capability),
@@ -88,6 +90,27 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
             flash=(recipe.architecture.attention or "").startswith("flash_attention"),
         ),
     )
+
+
+def _processes(recipe: Recipe, ledger: Ledger) -> dict[str, Any]:
+    """How many processes there are, where, and how they train one model. One says nothing."""
+    hardware, many = recipe.hardware, world_size(recipe)
+    if many == 1:
+        return {"world_size": 1}
+    ledger.keep("hardware", hardware, "count", "one process on each machine")
+    ledger.keep("hardware", hardware, "nodes", "one machine")
+    ledger.note(
+        "hardware.world_size",
+        many,
+        "nodes x count; it changes the bytes, so it is in the run id",
+        "processes",
+    )
+    return {
+        "world_size": many,
+        "nodes": hardware.nodes,
+        "processes": hardware.count,
+        "parallelism": ledger.choose("hardware.parallelism", hardware.parallelism, "ddp", _WHOLE),
+    }
 
 
 def _device(recipe: Recipe, ledger: Ledger) -> tuple[Literal["cpu", "cuda"], str, str]:

@@ -138,12 +138,15 @@ def lay_out(
 
 
 def with_micro_batch(settings: Settings, size: int) -> Settings:
-    """The same batch in passes of `size` rows."""
-    training = settings.training
-    return replace(
-        settings,
-        training=replace(training, micro_batch_size=size, accumulation=training.batch_size // size),
-    )
+    """The same batch in passes of `size` rows of each process."""
+    passes = _share(settings) // size
+    training = replace(settings.training, micro_batch_size=size, accumulation=passes)
+    return replace(settings, training=training)
+
+
+def _share(settings: Settings) -> int:
+    """Rows of a step that each process takes."""
+    return settings.training.batch_size // settings.hardware.world_size
 
 
 def _divisors(number: int) -> list[int]:
@@ -152,11 +155,14 @@ def _divisors(number: int) -> list[int]:
 
 def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:
     """The largest micro-batch that leaves room, or 1 with the reason why not more."""
-    for size in _divisors(settings.training.batch_size):
+    share = _share(settings)
+    for size in _divisors(share):
         need = needs(with_micro_batch(settings, size)).bytes
         if need <= ROOM * usable:
-            whole = size == settings.training.batch_size
-            most = "the whole batch" if whole else "the largest divisor of the batch that fits"
+            many = settings.hardware.world_size > 1
+            what = "a process' share of the batch" if many else "the batch"
+            whole = "all of a process' share" if many else "the whole batch"
+            most = whole if size == share else f"the largest divisor of {what} that fits"
             return size, f"{most}: {gib(need)} of {gib(usable)}"
     return 1, "not even one row leaves a tenth of the memory free"
 
@@ -194,8 +200,8 @@ def _several(
 
 def _largest_smaller(settings: Settings, needs: Needs, accelerator: Accelerator) -> int:
     """The largest smaller micro-batch that fits, or else 1."""
-    training, usable = settings.training, accelerator.usable_bytes or 0
-    smaller = (n for n in _divisors(training.batch_size) if n < training.micro_batch_size)
+    before, usable = settings.training.micro_batch_size, accelerator.usable_bytes or 0
+    smaller = (n for n in _divisors(_share(settings)) if n < before)
     return next((n for n in smaller if needs(with_micro_batch(settings, n)).bytes <= usable), 1)
 
 

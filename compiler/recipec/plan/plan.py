@@ -118,9 +118,11 @@ class TrainingSettings:
 
     epochs: int
     batch_size: int
+    """Rows of an optimizer step, over all processes."""
     micro_batch_size: int
+    """Rows of a forward pass of one process."""
     accumulation: int
-    """batch_size / micro_batch_size."""
+    """Forward passes of a process in a step: batch_size / (micro_batch_size x world_size)."""
     steps_per_epoch: int
     total_steps: int
     open_steps: bool = False
@@ -181,6 +183,7 @@ class HardwareSettings:
 
     threads: int
     world_size: int
+    """Processes of all machines: nodes x processes."""
     reproducibility: str
     hardware_class: str
     environment: tuple[tuple[str, str], ...]
@@ -191,6 +194,12 @@ class HardwareSettings:
     """By its name in the catalogue, such as `nvidia-h100-80gb`."""
     capability: str = ""
     """Compute capability of the GPU, such as `9.0`; empty for CPUs."""
+    nodes: int = 1
+    """Machines."""
+    processes: int = 1
+    """Of one machine: one for each of its GPUs."""
+    parallelism: Literal["none", "ddp", "fsdp"] = "none"
+    """How the processes train one model; `none` for a single process."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,7 +287,7 @@ def test_whole_numbers_stand_for_numbers() -> None:
         (
             "hardware: {zzz: 3}",
             "r.yaml:5:12: error: unknown key `zzz` in `hardware`\n"
-            "  hint: known keys: accelerator, count, driver, threads",
+            "  hint: known keys: accelerator, count, nodes, parallelism, driver, threads",
         ),
         (
             '"a\\n\\e[2Jb": 1',

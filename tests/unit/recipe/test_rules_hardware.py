@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from recipec.recipe.promise import promise_of
+from recipec.recipe.rules.parallelism import WITHOUT_FSDP, Undivided
 from tests.unit.recipe.test_rules import broken, only, recipe
 
 
@@ -51,23 +52,69 @@ def test_what_is_neither_cpu_nor_gpu() -> None:
     assert message.endswith(" is neither")
 
 
-@pytest.mark.parametrize(("key", "value"), [("count", 2), ("driver", "580.95.05")])
-def test_a_key_of_gpus_on_cpus(key: str, value: object) -> None:
-    assert only(hardware={key: value}) == (
-        f"hardware.{key}",
-        f"`hardware.{key}` does nothing on CPUs",
+def test_a_key_of_gpus_on_cpus() -> None:
+    assert only(hardware={"driver": "580.95.05"}) == (
+        "hardware.driver",
+        "`hardware.driver` does nothing on CPUs",
         "remove it, or name a GPU in `hardware.accelerator`",
     )
 
 
-def test_several_gpus() -> None:
-    assert only(hardware={"accelerator": "nvidia-l4", "count": 4}) == (
-        "hardware.count",
-        "the training script runs on one GPU, and this asks for 4: the others would be paid for and"
-        " do nothing",
-        "remove it; for more memory name a larger GPU, or set"
-        " `architecture.gradient_checkpointing`",
+@pytest.mark.parametrize(
+    ("name", "count", "nodes", "held", "hint"),
+    [
+        ("nvidia-l4", 16, 1, "1, 2, 4 or 8", "count: 8, nodes: 2"),
+        ("nvidia-h100", 12, 2, "1, 2, 4 or 8", "count: 8, nodes: 3"),
+        ("nvidia-b200-180gb", 9, 1, "8", "count: 8, nodes: 2"),
+    ],
+)
+def test_more_gpus_than_any_machine_has(
+    name: str, count: int, nodes: int, held: str, hint: str
+) -> None:
+    path, message, said = only(hardware={"accelerator": name, "count": count, "nodes": nodes})
+    assert path == "hardware.count"
+    assert message.startswith(f"no machine that is known has {count} x {name}")
+    assert message.endswith(f": they have {held}")
+    assert said == f"take several machines: `hardware: {{{hint}}}`"
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    [
+        {"count": 2},
+        {"nodes": 3, "count": 4, "parallelism": "ddp"},
+        {"nodes": 2, "parallelism": "fsdp"},
+        {"accelerator": "nvidia-l4", "count": 4},
+        {"accelerator": "nvidia-l4", "count": 3},
+        {"accelerator": "nvidia-rtx-4090", "count": 10},
+        {"accelerator": "nvidia-h100", "count": 8, "nodes": 16, "parallelism": "fsdp"},
+    ],
+)
+def test_several_processes(hardware: dict[str, Any]) -> None:
+    assert broken(hardware=hardware) == []
+
+
+@pytest.mark.parametrize("value", ["ddp", "fsdp"])
+def test_one_process_shares_nothing(value: str) -> None:
+    assert only(hardware={"parallelism": value}) == (
+        "hardware.parallelism",
+        "`hardware.parallelism` does nothing with one process",
+        "remove it, or set `hardware.count` or `hardware.nodes`",
     )
+
+
+@pytest.mark.parametrize("one", WITHOUT_FSDP, ids=lambda one: one.value)
+def test_what_fsdp_cannot_do(one: Undivided) -> None:
+    sections: dict[str, Any] = {one.section: {one.key: one.value}}
+    if one.value in ("prompt", "bottleneck"):
+        sections["task"] = {"type": "causal-lm"}
+    if one.value == "adamw-8bit":
+        sections["reproducibility"] = "bitwise"
+    path, message, hint = only(**sections, hardware={"count": 2, "parallelism": "fsdp"})
+    assert path == "hardware.parallelism"
+    assert message == f"fsdp does not go with `{one.section}.{one.key}: {one.value}`: {one.why}"
+    assert hint == f"set `parallelism: ddp`, or {one.instead}"
+    assert broken(**sections, hardware={"count": 2, "parallelism": "ddp"}) == []
 
 
 def test_no_gpu_is_portable() -> None:

@@ -150,3 +150,43 @@ def test_a_tracker_named_twice() -> None:
         "wandb is named 2 times",
         "name it once",
     )
+
+
+@pytest.mark.parametrize(
+    ("batch", "many", "message", "near"),
+    [
+        (16, 3, "cannot be shared equally by 3 processes", "15 or 18"),
+        (7, 2, "cannot be shared equally by 2 processes", "6 or 8"),
+        (4, 8, "has not a row for each of 8 processes", "8"),
+    ],
+)
+def test_a_batch_that_processes_cannot_share(
+    batch: int, many: int, message: str, near: str
+) -> None:
+    found = only(training={"batch_size": batch, "micro_batch_size": 1}, hardware={"count": many})
+    assert found == (
+        "training.batch_size",
+        f"batch_size {batch} {message}",
+        f"the nearest that can be shared: {near}",
+    )
+
+
+def test_a_corpus_batch_that_processes_cannot_share() -> None:
+    domain = {**VALIDATED, "corpus": {"train": "c.txt", "batch_size": 9}}
+    assert only(domain=domain, hardware={"nodes": 2}) == (
+        "domain.corpus.batch_size",
+        "batch_size 9 cannot be shared equally by 2 processes",
+        "the nearest that can be shared: 8 or 10",
+    )
+
+
+def test_a_micro_batch_beside_the_share_of_a_process() -> None:
+    many = {"count": 2, "nodes": 2}
+    training = {"batch_size": 48, "micro_batch_size": 8}
+    assert only(training=training, hardware=many) == (
+        "training.micro_batch_size",
+        "micro_batch_size 8 does not divide the 12 rows of each process",
+        "the nearest smaller one that does is 6",
+    )
+    assert broken(training={**training, "micro_batch_size": 6}, hardware=many) == []
+    assert broken(training={"micro_batch_size": 5}, hardware=many) == []

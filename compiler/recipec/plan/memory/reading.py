@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from recipec.plan.memory.encoders import Head
-from recipec.plan.memory.settings import Device, MemorySettings, Sharding
+from recipec.plan.memory.settings import Device, MemorySettings
 from recipec.plan.plan import Settings
 
 _HEADS: dict[str, Head] = {
@@ -25,14 +25,8 @@ _HEADS: dict[str, Head] = {
 }
 
 
-def settings_of(
-    settings: Settings,
-    *,
-    device: Device = "cpu",
-    sharding: Sharding = "none",
-    world_size: int = 1,
-) -> MemorySettings:
-    """The settings' share of memory, of one process out of `world_size`."""
+def settings_of(settings: Settings, *, device: Device = "cpu") -> MemorySettings:
+    """The settings' share of memory, of one process."""
     training, evaluation = settings.training, settings.evaluation
     head = _HEADS[settings.task.type]
     writes = head == "seq2seq-lm" and settings.task.type != "span-corruption"
@@ -61,8 +55,8 @@ def settings_of(
         num_beams=evaluation.num_beams,
         max_new_tokens=evaluation.max_new_tokens if writes else 0,
         device=device,
-        sharding=sharding,
-        world_size=world_size,
+        sharding=settings.hardware.parallelism,
+        world_size=settings.hardware.world_size,
     )
 
 

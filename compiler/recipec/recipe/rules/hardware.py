@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from recipec.recipe.processes import world_size
 from recipec.recipe.promise import on_cpus
 from recipec.recipe.rules.broken import Broken
-from recipec.recipe.rules.task import is_given
+from recipec.recipe.rules.parallelism import fsdp_faults
 from recipec.recipe.schema import Recipe
 
 
@@ -35,25 +36,51 @@ def _accelerator(recipe: Recipe) -> Iterator[Broken]:
 
 
 def _only_of_gpus(recipe: Recipe) -> Iterator[Broken]:
-    for name in ("count", "driver"):
-        if on_cpus(recipe) and is_given(recipe.hardware, name):
-            yield Broken(
-                path=("hardware", name),
-                message=f"`hardware.{name}` does nothing on CPUs",
-                hint="remove it, or name a GPU in `hardware.accelerator`",
-                at_key=True,
-            )
+    if on_cpus(recipe) and recipe.hardware.driver is not None:
+        yield Broken(
+            path=("hardware", "driver"),
+            message="`hardware.driver` does nothing on CPUs",
+            hint="remove it, or name a GPU in `hardware.accelerator`",
+            at_key=True,
+        )
 
 
 def _count(recipe: Recipe) -> Iterator[Broken]:
-    if not on_cpus(recipe) and recipe.hardware.count > 1:
+    """More GPUs than any machine has that one can rent."""
+    count = recipe.hardware.count
+    if on_cpus(recipe) or count == 1:
+        return
+    from recipec.catalog.hardware import find_accelerator, machines_with
+
+    gpu = find_accelerator(recipe.hardware.accelerator)
+    held = [machine.count for machine in machines_with(gpu.name)] if gpu is not None else []
+    if gpu is None or not held or count <= max(held):
+        return
+    most = max(held)
+    nodes = -(-recipe.hardware.nodes * count // most)
+    yield Broken(
+        path=("hardware", "count"),
+        message=f"no machine that is known has {count} x {gpu.name}: they have"
+        f" {_listed(sorted(set(held)))}",
+        hint=f"take several machines: `hardware: {{count: {most}, nodes: {nodes}}}`",
+    )
+
+
+def _listed(numbers: list[int]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _alone(recipe: Recipe) -> Iterator[Broken]:
+    if recipe.hardware.parallelism is not None and world_size(recipe) == 1:
         yield Broken(
-            path=("hardware", "count"),
-            message=f"the training script runs on one GPU, and this asks for"
-            f" {recipe.hardware.count}: the others would be paid for and do nothing",
-            hint="remove it; for more memory name a larger GPU, or set"
-            " `architecture.gradient_checkpointing`",
+            path=("hardware", "parallelism"),
+            message="`hardware.parallelism` does nothing with one process",
+            hint="remove it, or set `hardware.count` or `hardware.nodes`",
+            at_key=True,
         )
+    else:
+        yield from fsdp_faults(recipe)
 
 
 def _portable(recipe: Recipe) -> Iterator[Broken]:
@@ -70,5 +97,6 @@ RULES: tuple[Callable[[Recipe], Iterator[Broken]], ...] = (
     _accelerator,
     _only_of_gpus,
     _count,
+    _alone,
     _portable,
 )

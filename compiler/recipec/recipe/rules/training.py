@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from recipec.catalog import support
 from recipec.recipe.document import KeyPath
+from recipec.recipe.processes import world_size
 from recipec.recipe.promise import promise_of
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.rules.evaluation import LOSS
@@ -41,13 +42,37 @@ def _steps(recipe: Recipe) -> Iterator[Broken]:
 
 def _batches(recipe: Recipe) -> Iterator[Broken]:
     batch, micro = recipe.training.batch_size, recipe.training.micro_batch_size
-    if batch is not None and micro is not None and batch % micro:
-        near = max(d for d in range(1, min(micro, batch) + 1) if batch % d == 0)
+    corpus, many = recipe.domain.corpus, world_size(recipe)
+    if corpus is not None and corpus.batch_size is not None:
+        yield from _unshared(("domain", "corpus", "batch_size"), corpus.batch_size, many)
+    if batch is None:
+        return
+    unshared = [*_unshared(("training", "batch_size"), batch, many)]
+    share = batch // many
+    if unshared:
+        yield from unshared
+    elif micro is not None and share % micro:
+        near = max(d for d in range(1, min(micro, share) + 1) if share % d == 0)
+        what = f"batch_size {batch}" if many == 1 else f"the {share} rows of each process"
         yield Broken(
             path=("training", "micro_batch_size"),
-            message=f"micro_batch_size {micro} does not divide batch_size {batch}",
+            message=f"micro_batch_size {micro} does not divide {what}",
             hint=f"the nearest smaller one that does is {near}",
         )
+
+
+def _unshared(path: KeyPath, batch: int, many: int) -> Iterator[Broken]:
+    """A batch that `many` processes cannot take equal shares of."""
+    below = batch // many * many
+    if below == batch:
+        return
+    what = "cannot be shared equally by" if below else "has not a row for each of"
+    near = f"{below} or {below + many}" if below else f"{many}"
+    yield Broken(
+        path=path,
+        message=f"batch_size {batch} {what} {many} processes",
+        hint=f"the nearest that can be shared: {near}",
+    )
 
 
 def _schedule(recipe: Recipe) -> Iterator[Broken]:

@@ -14,6 +14,7 @@ from recipec.recipe.schema.values import (
     DRIVER,
     Count,
     Metric,
+    Parallelism,
     Text,
 )
 
@@ -59,8 +60,28 @@ class Hardware:
         ),
     ] = "cpu"
     count: Annotated[
-        int, Meta(description="GPUs of the machine that it trains on.", ge=1, le=1024)
+        int,
+        Meta(
+            description=(
+                "GPUs of each machine, one process for each; on CPUs, processes of each machine."
+            ),
+            ge=1,
+            le=1024,
+        ),
     ] = 1
+    nodes: Annotated[
+        int, Meta(description="Machines that train together, all alike.", ge=1, le=1024)
+    ] = 1
+    parallelism: Annotated[
+        Parallelism | None,
+        Meta(
+            description=(
+                "How several processes train one model: `ddp` gives each the whole model, `fsdp` a"
+                " share of its weights. If left out, the plan takes ddp where a process has room"
+                " for the whole model."
+            )
+        ),
+    ] = None
     driver: Annotated[
         Annotated[str, Meta(pattern=DRIVER)] | None,
         Meta(

@@ -63,7 +63,11 @@ class Training:
     ] = None
     micro_batch_size: Annotated[
         Count | None,
-        Meta(description="Rows per forward pass; must divide batch_size."),
+        Meta(
+            description=(
+                "Rows per forward pass of one process; must divide its share of batch_size."
+            )
+        ),
     ] = None
     schedule: Annotated[Schedule, Meta(description="How the learning rate moves after warmup.")] = (
         "cosine"

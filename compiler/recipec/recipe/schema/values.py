@@ -37,6 +37,7 @@ Schedule = Literal[
     "warmup-stable-decay",
 ]
 Optimizer = Literal["adamw", "adamw-8bit", "adafactor", "sgd", "lion"]
+Parallelism = Literal["ddp", "fsdp"]
 Reproducibility = Literal["portable", "bitwise", "seeded"]
 Metric = Literal[
     "rouge1",
