@@ -28,6 +28,49 @@ class Stateful(Protocol):
         """Go on from a state."""
 
 
+class Keeper(Protocol):
+    """What a loop keeps its state with: this module for one process, `shards` for several."""
+
+    def save(
+        self,
+        folder: Path,
+        *,
+        fingerprint: str,
+        model: Any,
+        optimizer: Any,
+        loop: Mapping[str, Any],
+        more: Mapping[str, Stateful],
+    ) -> None:
+        """As `save`."""
+
+    def save_best(self, folder: Path, *, fingerprint: str, model: Any, step: int) -> None:
+        """As `save_best`."""
+
+    def prune_best(self, folder: Path, step: int | None) -> None:
+        """As `prune_best`."""
+
+    def load(self, folder: Path, *, fingerprint: str) -> dict[str, Any] | None:
+        """As `load`."""
+
+    def load_best(self, folder: Path, step: int, *, fingerprint: str) -> dict[str, Any] | None:
+        """As `load_best`."""
+
+    def restore(
+        self,
+        state: Mapping[str, Any],
+        model: Any,
+        optimizer: Any,
+        more: Mapping[str, Stateful],
+    ) -> None:
+        """As `restore`."""
+
+    def put_weights(self, model: Any, weights: Mapping[str, Any]) -> None:
+        """As `put_weights`."""
+
+    def remove(self, folder: Path) -> None:
+        """As `remove`."""
+
+
 def path_of(folder: Path) -> Path:
     """Where the checkpoint lies in its folder."""
     return folder / "state.pt"
@@ -58,18 +101,18 @@ def save(
         "format": FORMAT,
         "fingerprint": fingerprint,
         "loop": loop,
-        "weights": _trained(model),
+        "weights": trained(model),
         "optimizer": optimizer.state_dict(),
         "more": {name: one.state_dict() for name, one in more.items()},
         "random": torch.get_rng_state(),
     }
-    _write(path_of(folder), state)
+    write(path_of(folder), state)
 
 
 def save_best(folder: Path, *, fingerprint: str, model: Any, step: int) -> None:
     """Keep the trained weights as they are now: the best so far, measured before step `step`."""
-    state = {"format": FORMAT, "fingerprint": fingerprint, "weights": _trained(model)}
-    _write(best_path(folder, step), state)
+    state = {"format": FORMAT, "fingerprint": fingerprint, "weights": trained(model)}
+    write(best_path(folder, step), state)
 
 
 def prune_best(folder: Path, step: int | None) -> None:
@@ -81,15 +124,15 @@ def prune_best(folder: Path, step: int | None) -> None:
 
 def load(folder: Path, *, fingerprint: str) -> dict[str, Any] | None:
     """The checkpoint of this very run, or None with a notice about what was found instead."""
-    return _read(path_of(folder), "the checkpoint", fingerprint)
+    return read(path_of(folder), "the checkpoint", fingerprint)
 
 
 def load_best(folder: Path, step: int, *, fingerprint: str) -> dict[str, Any] | None:
     """The best weights by name, or None with a notice if this very run's are not there."""
     if not best_path(folder, step).is_file():
-        _notice("the checkpoint's best weights are gone")
+        notice("the checkpoint's best weights are gone")
         return None
-    state = _read(best_path(folder, step), "the file of the best weights", fingerprint)
+    state = read(best_path(folder, step), "the file of the best weights", fingerprint)
     return None if state is None else state["weights"]
 
 
@@ -124,11 +167,13 @@ def remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _trained(model: Any) -> dict[str, Any]:
+def trained(model: Any) -> dict[str, Any]:
+    """The weights that are trained, by name."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _write(target: Path, state: Mapping[str, Any]) -> None:
+def write(target: Path, state: Mapping[str, Any]) -> None:
+    """Write a state in one step, folder and all."""
     import torch
 
     with files.disk(target):
@@ -136,7 +181,8 @@ def _write(target: Path, state: Mapping[str, Any]) -> None:
     files.write_with(target, lambda stream: torch.save(state, stream))
 
 
-def _read(source: Path, name: str, fingerprint: str) -> dict[str, Any] | None:
+def read(source: Path, name: str, fingerprint: str) -> dict[str, Any] | None:
+    """What `write` has written for this very run; None, with a notice, for anything else."""
     import torch
 
     if not source.is_file():
@@ -147,13 +193,14 @@ def _read(source: Path, name: str, fingerprint: str) -> dict[str, Any] | None:
     except MemoryError:
         raise
     except Exception as error:
-        _notice(f"{name} cannot be read ({type(error).__name__})")
+        notice(f"{name} cannot be read ({type(error).__name__})")
         return None
     if not known:
-        _notice(f"{name} belongs to another recipe, image or version")
+        notice(f"{name} belongs to another recipe, image or version")
         return None
     return state
 
 
-def _notice(message: str) -> None:
+def notice(message: str) -> None:
+    """Say why a checkpoint is not used."""
     print(f"note: {message}; training starts at step 0", file=sys.stderr, flush=True)

@@ -32,9 +32,12 @@ def collect(output: Path, target: Path) -> None:
             shutil.copyfile(output / name, target / name)
 
 
-def check(target: Path, hint: str) -> None:
-    """Raise EnvironmentLacks, before anything is trained, if nothing can be written there."""
-    probe = target / ".recipec"
+def check(target: Path, hint: str, *, machine: int = 0) -> None:
+    """Raise EnvironmentLacks, before anything is trained, if nothing can be written there.
+
+    Machines that share the folder try it under their own numbers.
+    """
+    probe = target / f".recipec-{machine}"
     try:
         target.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")

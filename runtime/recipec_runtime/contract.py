@@ -36,6 +36,18 @@ class Accelerator:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parallelism:
+    """How several processes train one model: `ddp`, each with all of it, or `fsdp`, with shards.
+
+    `processes` are those of each of `nodes` machines.
+    """
+
+    type: str
+    nodes: int
+    processes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFile:
     """What run.json says. `environment` must be set before torch is imported."""
 
@@ -53,6 +65,8 @@ class RunFile:
     """Run id of the run that the model to tune comes from; None for the model as it was pinned."""
     accelerator: Accelerator | None = None
     """None for CPUs."""
+    parallelism: Parallelism | None = None
+    """None for one process."""
 
 
 def parse(data: bytes) -> RunFile:
@@ -78,6 +92,7 @@ def parse(data: bytes) -> RunFile:
             at_most=dict(plain["gates"]["at_most"]),
             adapted=plain["adapted"]["run_id"] if "adapted" in plain else None,
             accelerator=Accelerator(**plain["accelerator"]) if "accelerator" in plain else None,
+            parallelism=Parallelism(**plain["parallelism"]) if "parallelism" in plain else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise EnvironmentLacks(

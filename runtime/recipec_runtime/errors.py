@@ -12,6 +12,8 @@ class RunError(Exception):
     """Base of every error that a run can end with."""
 
     exit_code = TRAINING
+    again = False
+    """Whether the platform should start the run again: the exit code is then its own for that."""
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
@@ -35,6 +37,13 @@ class HashMismatch(RunError):
     """An input's bytes are not the ones that the recipe was compiled for."""
 
     exit_code = MISMATCH
+
+
+class PeerLost(RunError):
+    """Another process of the run is gone, so this one cannot go on; 143 as after SIGTERM."""
+
+    exit_code = 143
+    again = True
 
 
 class TrainingFailed(RunError):

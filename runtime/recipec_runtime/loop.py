@@ -7,6 +7,7 @@ What the recipe does not use (a metric to watch, a gradient scaler, trackers) is
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -54,17 +55,22 @@ class Loop:
         self._watch, self._scaler, self._lost = watch, scaler, dict(lost or {})
         self._seen: int | None = None
         found = {"watch": watch, "averages": averages, "scaler": scaler, "random": random}
+        self._kept: checkpoint.Keeper = run.group.kept if run.group is not None else checkpoint
         self._more = {name: one for name, one in found.items() if one is not None}
         self._history = History(run.output)
         self._window: list[float] = []
         self._experts: list[list[float]] = []
         self._start = self.done = self._resume()
         self._saved: int | None = self._start if self._start else None
-        self._progress = Progress(steps, self._start)
+        self._progress = Progress(steps, self._start, None if run.first else io.StringIO())
         if self._start:
             self._progress.note(f"resumed at step {self._start}")
         self._trackers = Trackers(
-            trackers, run.output, run.spec.name, self._progress.note, tensorboard=run.tensorboard
+            trackers if run.first else (),
+            run.output,
+            run.spec.name,
+            self._progress.note,
+            tensorboard=run.tensorboard,
         )
         for row in self._history.rows:
             self._trackers.log(row)
@@ -72,16 +78,16 @@ class Loop:
     def _resume(self) -> int:
         """The step to go on with. `done` counts the steps that are behind the weights."""
         run = self._run
-        state = checkpoint.load(run.checkpoints, fingerprint=run.fingerprint)
+        state = self._kept.load(run.checkpoints, fingerprint=run.fingerprint)
         best = state["more"].get("watch", {}).get("best_step") if state else None
         if best is not None and self._keeps_best:
-            weights = checkpoint.load_best(run.checkpoints, best, fingerprint=run.fingerprint)
+            weights = self._kept.load_best(run.checkpoints, best, fingerprint=run.fingerprint)
             state = state if weights is not None else None
         if state is None:
             self._history.start()
             return 0
         self._history.start(state["loop"]["history"])
-        checkpoint.restore(state, self._model, self._optimizer, self._more)
+        self._kept.restore(state, self._model, self._optimizer, self._more)
         self._window = list(state["loop"]["window"])
         self._experts = list(state["loop"]["experts"])
         return int(state["loop"]["step"])
@@ -98,11 +104,18 @@ class Loop:
         stop.defer()
         memory.settle()
         for step in range(self._start, self._total):
-            if step % self._checkpoint_every == 0 or stop.asked():
+            asked = self._asked()
+            if asked or step % self._checkpoint_every == 0:
                 self.checkpoint(step)
             stop.defer()
             self._progress.resume()
             yield step
+
+    def _asked(self) -> bool:
+        """Whether a process of the run is asked to stop; all of them then do, at one step."""
+        if self._run.group is not None and (number := self._run.group.largest(stop.number())):
+            stop.ask(number)
+        return stop.asked()
 
     def checkpoint(self, step: int) -> None:
         """Save a checkpoint from which a run goes on with `step`.
@@ -121,7 +134,7 @@ class Loop:
             "experts": list(self._experts),
             "history": self._history.text,
         }
-        checkpoint.save(
+        self._kept.save(
             self._run.checkpoints,
             fingerprint=self._run.fingerprint,
             model=self._model,
@@ -130,7 +143,7 @@ class Loop:
             more=self._more,
         )
         if self._watch is not None and self._keeps_best:
-            checkpoint.prune_best(self._run.checkpoints, self._watch.best_step)
+            self._kept.prune_best(self._run.checkpoints, self._watch.best_step)
         self._saved = step
 
     def log(
@@ -206,13 +219,13 @@ class Loop:
         step = self._watch.best_step
         assert step is not None
         run = self._run
-        weights = checkpoint.load_best(run.checkpoints, step, fingerprint=run.fingerprint)
+        weights = self._kept.load_best(run.checkpoints, step, fingerprint=run.fingerprint)
         if weights is None:
             raise TrainingFailed(
                 f"the best weights, those of step {step}, are gone from the checkpoint's folder",
                 hint="run the same command again, and leave the output folder alone meanwhile",
             )
-        checkpoint.put_weights(self._model, weights)
+        self._kept.put_weights(self._model, weights)
         self._progress.note(f"the weights of step {step} are the best and are saved")
         return True
 
@@ -236,7 +249,7 @@ class Loop:
                 "resumed_at_step": self._start,
             },
         )
-        checkpoint.remove(run.checkpoints)
+        self._kept.remove(run.checkpoints)
 
     def _metrics(self) -> dict[str, Any]:
         rows = self._history.rows
@@ -261,7 +274,7 @@ class Loop:
     def _see(self, watch: Watch, step: int, numbers: Mapping[str, float]) -> bool:
         if watch.see(step, numbers) and watch.keep_best:
             run = self._run
-            checkpoint.save_best(
+            self._kept.save_best(
                 run.checkpoints, fingerprint=run.fingerprint, model=self._model, step=step
             )
         if watch.over:

@@ -2,7 +2,7 @@
 
 In: the environment, the platform's name, and on SageMaker the hosts of resourceconfig.json. Out:
 `Ranks`, whatever the platform calls them: what torchrun's static rendezvous needs. Nothing here
-starts a process or opens a connection.
+starts a process or opens a connection (`processes` and `together` do).
 """
 
 from __future__ import annotations
@@ -66,6 +66,15 @@ TORCHRUN = Names(
 )
 """torchrun's, and those of Azure ML's `distribution: pytorch`. They win over a platform's own."""
 
+OPERATOR = Names(
+    nodes=("WORLD_SIZE",),
+    node_rank=("RANK",),
+    address=("MASTER_ADDR",),
+    port=("MASTER_PORT",),
+)
+"""The same words where they are said to each machine, as Kubeflow's PyTorchJob does: without
+LOCAL_RANK."""
+
 OURS = Names(
     nodes=("RECIPEC_NODES",),
     node_rank=("RECIPEC_NODE_RANK", "JOB_COMPLETION_INDEX"),
@@ -94,14 +103,16 @@ def read(
     environ: Mapping[str, str],
     *,
     world_size: int,
+    processes: int = 1,
     platform: str = "docker",
     root: Path = Path("/"),
 ) -> Ranks:
     """This process's ranks. Raises EnvironmentLacks unless there are `world_size` processes.
 
-    `root` is the file system's root, where SageMaker's files lie.
+    `processes` are those of each machine, if nobody says otherwise. `root` is the file system's
+    root, where SageMaker's files lie.
     """
-    found = _find(environ, platform, root)
+    found = _find(environ, platform, root, processes)
     if found.world_size != world_size:
         shown = f"{found.world_size} process{'es' if found.world_size > 1 else ''}"
         if found.nodes > 1:
@@ -114,25 +125,38 @@ def read(
     return found
 
 
-def refuse_many(ranks: Ranks) -> None:
-    """Raise EnvironmentLacks for more than one process: the script trains in one."""
-    if ranks.world_size > 1:
-        raise EnvironmentLacks(
-            f"this is process {ranks.rank} of {ranks.world_size}, on machine {ranks.node_rank} of"
-            f" {ranks.nodes}, and this version trains in one process",
-            hint="start one process on one machine",
-        )
+def starts_others(environ: Mapping[str, str]) -> bool:
+    """Whether this process is a machine's only one yet; torchrun has started all of them."""
+    return not {"WORLD_SIZE", "LOCAL_RANK"} <= environ.keys()
 
 
-def _find(environ: Mapping[str, str], platform: str, root: Path) -> Ranks:
-    if "WORLD_SIZE" in environ:
+def of_process(ranks: Ranks, local_rank: int) -> dict[str, str]:
+    """What process number `local_rank` is told, of the machine whose first process has `ranks`.
+
+    These are the variables of torchrun, so that it may start the processes as well.
+    """
+    return {
+        "WORLD_SIZE": str(ranks.world_size),
+        "RANK": str(ranks.rank + local_rank),
+        "LOCAL_RANK": str(local_rank),
+        "GROUP_WORLD_SIZE": str(ranks.nodes),
+        "GROUP_RANK": str(ranks.node_rank),
+        "MASTER_ADDR": ranks.master_address,
+        "MASTER_PORT": str(ranks.master_port),
+    }
+
+
+def _find(environ: Mapping[str, str], platform: str, root: Path, processes: int) -> Ranks:
+    if not starts_others(environ):
         return _of_process(environ, TORCHRUN)
+    if "WORLD_SIZE" in environ:
+        return _of_machine(environ, OPERATOR, processes)
     if "RECIPEC_NODES" in environ:
-        return _of_machine(environ, OURS)
+        return _of_machine(environ, OURS, processes)
     special = SPECIAL.get(platform)
     if special is not None:
-        return special(environ, root)
-    return _of_machine(environ, TABLE.get(platform, OURS))
+        return special(environ, root, processes)
+    return _of_machine(environ, TABLE.get(platform, OURS), processes)
 
 
 def _of_process(environ: Mapping[str, str], names: Names) -> Ranks:
@@ -151,7 +175,7 @@ def _of_process(environ: Mapping[str, str], names: Names) -> Ranks:
     )
 
 
-def _of_machine(environ: Mapping[str, str], names: Names) -> Ranks:
+def _of_machine(environ: Mapping[str, str], names: Names, usual: int) -> Ranks:
     """Where each machine is told its place, and starts one process or as many as it is told."""
     nodes = _number(environ, names.nodes, 1, least=1)
     node_rank = _number(environ, names.node_rank, 0)
@@ -165,15 +189,15 @@ def _of_machine(environ: Mapping[str, str], names: Names) -> Ranks:
             )
         address = addresses[0]
     port = _number(environ, names.port, PORT, least=1)
-    return machine(nodes, node_rank, address, port, _processes(environ, names))
+    return machine(nodes, node_rank, address, port, _processes(environ, usual, names))
 
 
-def _processes(environ: Mapping[str, str], names: Names = OURS) -> int:
-    """How many processes each machine starts; `auto` and its like leave it at this one."""
+def _processes(environ: Mapping[str, str], usual: int, names: Names = OURS) -> int:
+    """How many processes each machine starts; `auto` and its like leave it at what is usual."""
     told = (*names.processes, *OURS.processes)
-    if _text(environ, told, "1") in ("auto", "cpu", "gpu"):
-        return 1
-    return _number(environ, told, 1, least=1)
+    if _text(environ, told, str(usual)) in ("auto", "cpu", "gpu"):
+        return usual
+    return _number(environ, told, usual, least=1)
 
 
 def machine(nodes: int, node_rank: int, address: str, port: int, processes: int) -> Ranks:
@@ -190,18 +214,18 @@ def machine(nodes: int, node_rank: int, address: str, port: int, processes: int)
     )
 
 
-def _sagemaker(environ: Mapping[str, str], root: Path) -> Ranks:
+def _sagemaker(environ: Mapping[str, str], root: Path, usual: int) -> Ranks:
     """From the hosts of resourceconfig.json in the order of their names; the first is master."""
     hosts, current = sagemaker.hosts(root)
     address = hosts[0] if len(hosts) > 1 else ADDRESS
-    return machine(len(hosts), hosts.index(current), address, PORT, _processes(environ))
+    return machine(len(hosts), hosts.index(current), address, PORT, _processes(environ, usual))
 
 
-def _vertex(environ: Mapping[str, str], _root: Path) -> Ranks:
+def _vertex(environ: Mapping[str, str], _root: Path, usual: int) -> Ranks:
     """From CLUSTER_SPEC: pool 0 holds the one master, the other pools' replicas follow."""
     text = environ.get("CLUSTER_SPEC")
     if text is None:
-        return _of_machine(environ, OURS)
+        return _of_machine(environ, OURS, usual)
     hint = "Vertex AI sets CLUSTER_SPEC by itself; leave it alone"
     try:
         plain: Any = json.loads(text)
@@ -220,10 +244,10 @@ def _vertex(environ: Mapping[str, str], _root: Path) -> Ranks:
         raise EnvironmentLacks(
             f"CLUSTER_SPEC cannot be read: {type(error).__name__}: {error}", hint=hint
         ) from error
-    return machine(len(addresses), node_rank, host, port, _processes(environ))
+    return machine(len(addresses), node_rank, host, port, _processes(environ, usual))
 
 
-SPECIAL: Mapping[str, Callable[[Mapping[str, str], Path], Ranks]] = {
+SPECIAL: Mapping[str, Callable[[Mapping[str, str], Path, int], Ranks]] = {
     "sagemaker": _sagemaker,
     "vertex": _vertex,
 }

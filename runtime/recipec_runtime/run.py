@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from recipec_runtime import data, outputs
+from recipec_runtime import checkpoint, data, outputs
 from recipec_runtime.contract import RunFile
 from recipec_runtime.errors import TrainingFailed
 from recipec_runtime.metrics import rounded
@@ -28,6 +28,17 @@ class Device(Protocol):
 
     def facts(self) -> dict[str, object]:
         """What else is known of it, and what it was used for."""
+
+
+class Group(Protocol):
+    """The processes of a run that has several, as its loop knows them."""
+
+    @property
+    def kept(self) -> checkpoint.Keeper:
+        """What writes and reads their checkpoints."""
+
+    def largest(self, number: int) -> int:
+        """The largest of the numbers that the processes bring; each waits for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +57,19 @@ class Run:
     started: float
     device: Device | None = None
     """None for CPUs."""
+    group: Group | None = None
+    """None for one process."""
     saved: Path | None = None
     """Where checkpoints lie if not beside the outputs: where the platform keeps them."""
     tensorboard: Path | None = None
     """Where the platform looks for TensorBoard's files, if anywhere."""
     base: Path | None = None
     """Where the model to tune lies if not in `root`: a GGUF file is unpacked before the script."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what the run leaves: one of them does."""
+        return self.ranks.rank == 0
 
     @property
     def checkpoints(self) -> Path:
@@ -99,7 +117,8 @@ class Run:
         numbers = {name: rounded(found) for name, found in metrics.items()}
         outputs.write(self.output / "predictions.jsonl", outputs.lines(predictions))
         outputs.finish(self, {split: numbers}, machine={})
-        outputs.check_gates(self.spec, split, numbers["tuned"])
+        if self.first:  # the others wait until it has told
+            outputs.check_gates(self.spec, split, numbers["tuned"])
 
     def seconds(self, moment: float | None) -> float | None:
         """Seconds from the run's start to a moment of the monotonic clock."""

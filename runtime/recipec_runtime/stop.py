@@ -52,6 +52,16 @@ def asked() -> bool:
     return _state["signal"] != 0
 
 
+def number() -> int:
+    """The signal that has come; 0 for none."""
+    return _state["signal"]
+
+
+def ask(number: int) -> None:
+    """As if this signal had come while it is deferred: another process of the run has got it."""
+    _state["signal"] = number
+
+
 def raise_if_asked(hint: str = "run the same command again to go on from the checkpoint") -> None:
     """Raise Stopped if a signal has come."""
     if asked():

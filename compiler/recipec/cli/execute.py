@@ -104,7 +104,7 @@ def gpus_wanted(project: Project, store: Store) -> int:
     from recipec.recipe.promise import on_cpus
 
     recipe = load(project, store).recipe
-    return 0 if on_cpus(recipe) else recipe.hardware.count
+    return 0 if on_cpus(recipe) else recipe.hardware.count * recipe.hardware.nodes
 
 
 def _job(built: Built, stage: str, engine: Engine, store: Store, mounts: tuple[Mount, ...]) -> Job:
@@ -112,11 +112,19 @@ def _job(built: Built, stage: str, engine: Engine, store: Store, mounts: tuple[M
         image=built.image,
         reference=f"recipec.local/{built.name}:latest",
         command=(stage,),
-        environment=(("RECIPEC_RUN_ID", built.run_id),),
+        environment=(("RECIPEC_RUN_ID", built.run_id), *_all_here(built)),
         mounts=mounts,
         gpus=gpus_of(built),
         host_root=_host_root(built, store) if engine.name == "host" else None,
     )
+
+
+def _all_here(built: Built) -> Iterator[tuple[str, str]]:
+    """Every process of a run with several machines, on this one: the bytes are the same."""
+    contract = json.loads((built.folder / "run.json").read_bytes())
+    if contract.get("parallelism", {}).get("nodes", 1) > 1:
+        yield "RECIPEC_NODES", "1"
+        yield "RECIPEC_PROCESSES", str(contract["world_size"])
 
 
 def _clear(folder: Path) -> None:

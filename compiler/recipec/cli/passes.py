@@ -76,10 +76,11 @@ def run_passes(
         settings = replace(plan.settings, adapted=(corpus.name, corpus.run_id))
         plan = replace(plan, settings=settings)
     files = emit_bundle(plan.settings, lock)
+    hardware = plan.settings.hardware
     image = build_image(
         lock,
         recipe=files,
-        runtime=runtime_bundle(plan.settings.hardware.device),
+        runtime=runtime_bundle(hardware.device, hardware.world_size),
         environment=plan.settings.hardware.environment,
         sources=pinned.sources,
         store=store,

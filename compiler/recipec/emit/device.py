@@ -45,7 +45,7 @@ def device_part(settings: Settings) -> Part:
         },
         train={
             "recipec_runtime.cuda": ["RandomState", "apart", "to_device"] if gpu else [],
-            "recipec_runtime.modeling": [] if gpu else ["apart", "clip_gradients"],
+            "recipec_runtime.modeling": [] if gpu else ["apart"],
         },
         evaluate={"train": ["DEVICE"] if to_gpu(settings) else []},
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from recipec.catalog import support
-from recipec.emit.device import on_gpu, to_gpu
+from recipec.emit.device import on_gpu
+from recipec.emit.parallel import shards, spread
 from recipec.emit.part import Part
 from recipec.emit.tasks import kind_of
 from recipec.plan.plan import Settings
@@ -62,11 +63,12 @@ def method_part(settings: Settings) -> Part:
             "method_words": WORDS[method.type],
             "is_adapter": method.type in ADAPTERS,
             "is_apart": method.type in (*ADAPTERS, "bottleneck"),
-            "make_model": f"{'trainable' if wraps else 'announce'}(load_base(run.model))"
-            + to_gpu(settings),
-            "save_model": "bottleneck.save(model, folder, BASE_MODEL)"
-            if method.type == "bottleneck"
-            else "model.save_pretrained(folder)",
+            "make_model": spread(
+                settings,
+                f"{'trainable' if wraps else 'announce'}(load_base(run.model))",
+                trains=True,
+            ),
+            "save_model": _save(settings),
             "trained_layers": _trained_layers(settings),
             "also_words": _also_words(settings),
             "peft_task": _TASKS.get(kind_of(settings).model_class, ""),
@@ -76,6 +78,13 @@ def method_part(settings: Settings) -> Part:
         },
         train=_imports(settings),
     )
+
+
+def _save(settings: Settings) -> str:
+    if settings.method.type == "bottleneck":
+        return "bottleneck.save(model, folder, BASE_MODEL)"
+    weights = ", state_dict=weights" if shards(settings) else ""
+    return f"model.save_pretrained(folder{weights})"
 
 
 def _imports(settings: Settings) -> dict[str, list[str]]:

@@ -44,6 +44,12 @@ def run_json(settings: Settings, lock: Lock, files: Mapping[str, bytes]) -> byte
             "name": settings.hardware.accelerator,
             "capability": settings.hardware.capability,
         }
+    if settings.hardware.parallelism != "none":
+        plain["parallelism"] = {
+            "type": settings.hardware.parallelism,
+            "nodes": settings.hardware.nodes,
+            "processes": settings.hardware.processes,
+        }
     if settings.adapted is not None:
         name, run_id = settings.adapted
         plain["adapted"] = {"name": name, "run_id": run_id}

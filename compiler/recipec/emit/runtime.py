@@ -17,8 +17,12 @@ FOR_GPUS = ("cuda.py", "cuda_driver.py")
 """Modules that only images for GPUs have."""
 
 
-def runtime_bundle(device: str = "cpu") -> Bundle:
-    """Every module that a run on `device` needs. Raises EnvironmentLacks where there is none."""
+FOR_MANY = ("processes.py", "shards.py", "together.py")
+"""Modules that only images of recipes with several processes have."""
+
+
+def runtime_bundle(device: str = "cpu", world_size: int = 1) -> Bundle:
+    """Every module that such a run needs. Raises EnvironmentLacks where there is none."""
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise EnvironmentLacks(
@@ -26,6 +30,9 @@ def runtime_bundle(device: str = "cpu") -> Bundle:
             hint="install recipec again; its wheel brings the runtime",
         )
     folder = Path(found.origin).parent
-    left_out = FOR_GPUS if device == "cpu" else ()
+    left_out = (
+        *(FOR_GPUS if device == "cpu" else ()),
+        *(FOR_MANY if world_size == 1 else ()),
+    )
     names = sorted(path.name for path in folder.glob("*.py") if path.name not in left_out)
     return Bundle.of({f"{PACKAGE}/{name}": (folder / name).read_bytes() for name in names})

@@ -17,6 +17,7 @@ from recipec.emit.device import device_part
 from recipec.emit.literal import assignment, literal, markdown, prose
 from recipec.emit.methods import method_part
 from recipec.emit.model import model_part
+from recipec.emit.parallel import parallel_part
 from recipec.emit.part import import_lines
 from recipec.emit.run_json import run_json
 from recipec.emit.tasks import task_part
@@ -48,6 +49,7 @@ def _context(settings: Settings) -> dict[str, Any]:
         method_part(settings),
         training_part(settings),
         device_part(settings),
+        parallel_part(settings),
     )
     words = {name: word for part in parts for name, word in part.words.items()}
     return {

@@ -142,7 +142,6 @@ def task_part(settings: Settings) -> Part:
             **text_words(settings),
         },
         train={
-            "recipec_runtime.data": ["batches"],
             "recipec_runtime.metrics": kind.metrics(settings),
             **kind.helpers,
             **text_imports(settings),

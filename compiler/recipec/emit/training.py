@@ -7,6 +7,7 @@ from typing import Any
 
 from recipec.emit.device import on_gpu
 from recipec.emit.literal import assignment, literal
+from recipec.emit.parallel import many
 from recipec.emit.part import Part
 from recipec.emit.tasks import kind_of
 from recipec.plan.plan import Settings, TrainingSettings
@@ -51,8 +52,9 @@ def training_part(settings: Settings) -> Part:
     """The words and imports of the settings' training."""
     training = settings.training
     words = {**_loss_words(training), **_optimizer_words(settings), **_loop_words(settings)}
+    splits = training.accumulation > 1 and not many(settings)
     runtime = {
-        "data": ["epoch_order", *(["split_rows"] if training.accumulation > 1 else [])],
+        "data": ["epoch_order", *(["split_rows"] if splits else [])],
         "ema": ["MovingAverage"] if training.ema_decay is not None else [],
         "lengths": ["fitting"] if words["fits"] else [],
         "loop": ["Loop"],

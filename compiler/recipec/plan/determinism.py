@@ -23,8 +23,24 @@ def hardware_class_of(reproducibility: str, accelerator: str = "cpu", capability
     return PORTABLE_CLASS if reproducibility == "portable" else LOCAL_CLASS
 
 
+NCCL = {
+    "NCCL_ALGO": "Ring",
+    "NCCL_MAX_NCHANNELS": "8",
+    "NCCL_MIN_NCHANNELS": "8",
+    "NCCL_NVLS_ENABLE": "0",
+    "NCCL_PROTO": "Simple",
+}
+"""One way to add up between GPUs: NCCL would choose by what it measures, and the order of a sum
+follows from algorithm and channels (NVIDIA, "NCCL User Guide", "Environment Variables")."""
+
+
 def environment_of(
-    reproducibility: str, threads: int, device: str = "cpu", *, flash: bool = False
+    reproducibility: str,
+    threads: int,
+    device: str = "cpu",
+    *,
+    flash: bool = False,
+    world_size: int = 1,
 ) -> tuple[tuple[str, str], ...]:
     """The variables of a run, sorted by name. `flash`: attention by a package of its own."""
     variables = {
@@ -45,4 +61,7 @@ def environment_of(
     if flash and reproducibility == "bitwise":
         # transformers asks it, and the packages' backward passes then add up in a fixed order
         variables["FLASH_ATTENTION_DETERMINISTIC"] = "1"
+    if world_size > 1:
+        variables["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # DDP warns of what it is asked to do
+        variables |= NCCL if device == "cuda" and reproducibility == "bitwise" else {}
     return tuple(sorted(variables.items()))

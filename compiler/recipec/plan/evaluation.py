@@ -88,6 +88,7 @@ def plan_hardware(recipe: Recipe, ledger: Ledger) -> HardwareSettings:
             threads,
             device,
             flash=(recipe.architecture.attention or "").startswith("flash_attention"),
+            world_size=world_size(recipe),
         ),
     )
 

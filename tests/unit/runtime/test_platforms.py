@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,8 +179,12 @@ BAD: dict[str, tuple[Mapping[str, str], str]] = {
         "RANK is '-1', and must be a whole number from 0 on",
     ),
     "a rank beyond the world": (
-        {"WORLD_SIZE": "2", "RANK": "2"},
+        {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0"},
         "this is process number 2, counted from 0, of only 2",
+    ),
+    "a machine's rank beyond the world": (
+        {"WORLD_SIZE": "2", "RANK": "2"},
+        "this is machine number 2, counted from 0, of only 2",
     ),
     "a port that is none": (
         {"WORLD_SIZE": "1", "MASTER_PORT": "70000"},
@@ -241,20 +246,56 @@ def test_what_makes_no_sense_is_refused(name: str) -> None:
     assert found.value.hint
 
 
-def test_more_than_one_process_is_refused_after_it_was_understood() -> None:
-    environ, platform, expected = CLOUDS["vertex, pools"]
+def test_more_processes_than_the_recipe_has_are_refused_after_they_were_understood() -> None:
+    environ, platform, _ = CLOUDS["vertex, pools"]
     with pytest.raises(EnvironmentLacks) as found:
         ranks.read(environ, world_size=1, platform=platform, root=NOWHERE)
     assert found.value.message == (
         "there are 3 processes on 3 machines, of which this is number 2, and the recipe was"
         " compiled for 1"
     )
-    with pytest.raises(EnvironmentLacks) as found:
-        ranks.refuse_many(expected)
-    assert found.value.message == (
-        "this is process 2 of 3, on machine 2 of 3, and this version trains in one process"
-    )
-    ranks.refuse_many(Ranks())
+
+
+SAID_TO_MACHINES: dict[str, tuple[Mapping[str, str], str]] = {
+    "the first of one, as nobody says anything": ({}, "docker"),
+    "nobody says how many processes": (
+        {"RECIPEC_NODES": "2", "JOB_COMPLETION_INDEX": "1", "RECIPEC_MASTER_ADDR": "one"},
+        "kubernetes",
+    ),
+    "Trainer, which lets torchrun count": (
+        {
+            **{"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_NPROC_PER_NODE": "auto"},
+            "PET_MASTER_ADDR": "one",
+        },
+        "trainjob",
+    ),
+    "Kubeflow's PyTorchJob": (
+        {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "one", "MASTER_PORT": "29500"},
+        "kubernetes",
+    ),
+    "SkyPilot": (
+        {
+            **{"SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1"},
+            "SKYPILOT_NODE_IPS": "one\ntwo",
+        },
+        "skypilot",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAID_TO_MACHINES)
+def test_a_machine_starts_as_many_processes_as_the_recipe_has_for_it(name: str) -> None:
+    environ, platform = SAID_TO_MACHINES[name]
+    assert ranks.starts_others(environ)
+    nodes = 2 if environ else 1
+    found = ranks.read(environ, world_size=3 * nodes, processes=3, platform=platform, root=NOWHERE)
+    first = Ranks(world_size=3, rank=0)
+    second = Ranks(world_size=6, rank=3, nodes=2, node_rank=1, master_address="one")
+    assert found == (second if environ else first)
+    told = {**environ, **ranks.of_process(found, 2)}
+    assert not ranks.starts_others(told)
+    again = ranks.read(told, world_size=3 * nodes, processes=3, platform=platform, root=NOWHERE)
+    assert again == dataclasses.replace(found, rank=found.rank + 2, local_rank=2)
 
 
 def place(root: Path, **environ: str) -> platforms.Place:

@@ -108,7 +108,7 @@ def test_other_storage_is_read_as_bytes() -> None:
 def test_no_word_of_a_hub_that_was_not_asked() -> None:
     """On CPUs with AVX512-BF16 bitsandbytes warns that a package is missing; nobody needs it."""
     code = (
-        "from recipec_runtime.launch import _quiet; _quiet();"
+        "from recipec_runtime.stage import _quiet; _quiet();"
         "from recipec_runtime.quantized import plain_kernels; plain_kernels(); plain_kernels()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

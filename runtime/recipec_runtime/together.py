@@ -1,0 +1,290 @@
+"""Several processes that train one model: their meeting, their shares, what they add up.
+
+In: rows, losses, models. Out: each process's share of the rows, sums over all processes, models
+whose gradients are summed over the processes. The group that meets computes on the CPU (gloo) and,
+for GPUs, there (NCCL). All sums are taken in an order that follows from ranks and shapes alone, so
+that equal runs give equal bytes. torch is imported inside, after the environment is pinned. Only
+images of recipes with several processes have this module.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import itertools
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from recipec_runtime import modeling, shards, stop
+from recipec_runtime.contract import RunFile
+from recipec_runtime.data import split_rows
+from recipec_runtime.errors import PeerLost, RunError
+from recipec_runtime.ranks import Ranks
+
+T = TypeVar("T")
+PATIENCE = datetime.timedelta(minutes=30)
+"""How long a process waits for the others: to be scheduled, to read their inputs, to save."""
+
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2), by its number in <sys/prctl.h>."""
+
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Connection refused",
+    "failed to recv",
+    "gloo/transport",
+    "NCCL error",
+    "Timed out waiting",
+    "timeout",
+)
+"""What the libraries say when a process that they wait for is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Together:
+    """The group of a run, as `run.Group` asks for it."""
+
+    kept: shards.Shards
+
+    def largest(self, number: int) -> int:
+        """The largest of the numbers that the processes bring."""
+        import torch
+
+        found = torch.tensor(number)
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        return int(found)
+
+
+@contextmanager
+def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
+    """Meet the other processes; on leaving well, part from them. Raises PeerLost if they stay away.
+
+    gloo carries what lies on the CPU, on GPU machines too: signals and counts then need not wait
+    for the GPU.
+    """
+    import torch
+
+    assert spec.parallelism is not None, "asked only for recipes with several processes"
+    _die_with_parent()
+    torch.distributed.init_process_group(
+        "gloo" if spec.accelerator is None else "cpu:gloo,cuda:nccl",
+        init_method=f"tcp://{ranks.master_address}:{ranks.master_port}",
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        timeout=PATIENCE,
+    )
+    whole = spec.parallelism.type == "ddp"
+    yield Together(kept=shards.Shards(ranks=ranks, whole=whole))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for a SIGKILL when whoever started this process dies: nobody else would stop it."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def explain(error: BaseException) -> RunError | None:
+    """PeerLost for what the libraries say when another process is gone; None for other errors."""
+    import torch
+
+    text = " ".join(str(error).split())
+    lost = isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(words in text for words in LOST)
+    )
+    if not lost:
+        return None
+    return PeerLost(
+        f"another process of the run is gone: {text[:200]}",
+        hint="what it said tells why; started again, all go on from their last common checkpoint",
+    )
+
+
+def summed(number: Any) -> Any:
+    """The sum of the numbers that the processes bring, in double precision or whole."""
+    import torch
+
+    kind = torch.int64 if isinstance(number, int) else torch.float64
+    found = torch.tensor(number, dtype=kind)
+    torch.distributed.all_reduce(found)
+    return found.item()
+
+
+def own_parts(rows: Sequence[T], size: int) -> list[tuple[Sequence[T], int]]:
+    """This process's share of a step's rows, in parts of `size` at most, each with its weight.
+
+    Every process has as many parts as the others, for they meet at each. Where there are fewer rows
+    than parts, a row of another process stands in, with weight 0 instead of 1.
+    """
+    import torch
+
+    world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    each = -(-len(rows) // (size * world))
+    parts = _pieces(rows, each * world)[rank * each : (rank + 1) * each]
+    return [(part, 1) if part else (rows[:1], 0) for part in parts]
+
+
+class Shared(Sequence[Any]):
+    """Rows that the processes go through together, each its own run of batches.
+
+    Iterating gives this process's batches, of `size` rows at most; all have equally many, since the
+    shards of a model are gathered at each. Where there are fewer rows than processes, every process
+    goes through all.
+    """
+
+    def __init__(self, rows: Sequence[Any], size: int) -> None:
+        import torch
+
+        world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        self._apart = len(rows) >= world
+        if not self._apart:
+            self._batches = split_rows(rows, size)
+            return
+        each = min(-(-len(rows) // (size * world)), len(rows) // world)
+        self._batches = _pieces(rows, each * world)[rank * each : (rank + 1) * each]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, number: Any) -> Any:
+        stop.raise_if_asked()
+        return self._batches[number]
+
+    def together(self, *found: Any) -> Any:
+        """What all processes have found, in the order of the rows: numbers summed, lists joined.
+
+        One value is given back as it is, several as a tuple.
+        """
+        import torch
+
+        if not self._apart:
+            return found if len(found) > 1 else found[0]
+        everywhere: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(everywhere, found)
+        joined = tuple(
+            [item for part in parts for item in part] if isinstance(parts[0], list) else sum(parts)
+            for parts in zip(*everywhere, strict=True)
+        )
+        return joined if len(joined) > 1 else joined[0]
+
+
+def _pieces(rows: Sequence[T], count: int) -> list[Sequence[T]]:
+    """The rows in `count` runs that are as even as can be."""
+    ends = [number * len(rows) // count for number in range(count + 1)]
+    return [rows[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def mean_of(numbers: Sequence[float]) -> list[float]:
+    """The mean of each number over the processes."""
+    import torch
+
+    found = torch.tensor(numbers, dtype=torch.float64)
+    torch.distributed.all_reduce(found)
+    return [float(number) / torch.distributed.get_world_size() for number in found]
+
+
+def replicated(model: Any) -> Any:
+    """The model, whose gradients are summed over the processes while they are computed (DDP).
+
+    Li et al. (2020), arXiv:2006.15704. Every process has all of it. What the model can do beside
+    computing, it still can.
+    """
+    import torch
+
+    class Replica(torch.nn.parallel.DistributedDataParallel):  # type: ignore[misc]
+        """As torch's, and whatever else is asked of it is asked of the model."""
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(self.module, name)
+
+        def set_requires_gradient_sync(self, wanted: bool) -> None:
+            """As FSDP's: whether the next backward pass sums the gradients up."""
+            self.require_backward_grad_sync = wanted
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer torch has another word for it
+        replica = Replica(
+            model,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            # Otherwise the buckets are laid out anew after the first step, so that a run which goes
+            # on from a checkpoint would add up in another order than one that never stopped.
+            find_unused_parameters=True,
+        )
+    # DDP by itself would divide the sum by the number of processes
+    replica.register_comm_hook(
+        None,
+        lambda _, bucket: (
+            torch.distributed.all_reduce(bucket.buffer(), async_op=True)
+            .get_future()
+            .then(lambda done: done.value()[0])
+        ),
+    )
+    return replica
+
+
+def sharded(model: Any, device: str = "cpu") -> Any:
+    """The model, of which each process holds a shard and gathers a block when it is computed.
+
+    FSDP2: Zhao et al. (2023), arXiv:2304.11277. Gradients are summed over the processes and each
+    keeps its shard's. The blocks are those that transformers never splits.
+    """
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    names = set(base._no_split_modules or ())
+    for module in [m for m in base.modules() if type(m).__name__ in names]:
+        fully_shard(module, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+    return model
+
+
+def clip_gradients(model: Any, limit: float) -> float:
+    """As `modeling.clip_gradients`, for gradients of which each process has a shard."""
+    import torch
+
+    weights = modeling.trained_weights(model)
+    gradients = [p.grad for p in weights if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients).full_tensor()
+    value: float = norm.item()
+    if not value < 0.999 * limit:
+        torch.nn.utils.clip_grads_with_norm_(weights, limit, norm)
+    return value
+
+
+def whole_weights(model: Any, *, trained: bool = False) -> dict[str, Any]:
+    """The weights of a sharded model by name, on the CPU of the first process; none elsewhere.
+
+    `trained` leaves out what is not trained. A weight that several layers share comes once.
+    """
+    import torch
+
+    names = {name for name, p in model.named_parameters() if p.requires_grad or not trained}
+    names |= set() if trained else {name for name, _ in model.named_buffers()}
+    first = torch.distributed.get_rank() == 0
+    found = {}
+    for name, value in model.state_dict().items():
+        if name not in names:
+            continue
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value
+        if first:
+            found[name] = whole.cpu()
+    return found
