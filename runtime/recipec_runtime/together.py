@@ -72,6 +72,9 @@ def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
 
     assert spec.parallelism is not None, "asked only for recipes with several processes"
     _die_with_parent()
+    if spec.accelerator is not None:
+        torch.cuda.init()
+        torch.cuda.set_device(0)  # the one that it sees: DeviceMesh would take LOCAL_RANK's
     torch.distributed.init_process_group(
         "gloo" if spec.accelerator is None else "cpu:gloo,cuda:nccl",
         init_method=f"tcp://{ranks.master_address}:{ranks.master_port}",
