@@ -106,13 +106,18 @@ class Layout:
 
 
 def lay_out(
-    recipe: Recipe, settings: Settings, needs: Needs, accelerator: Accelerator
+    recipe: Recipe,
+    settings: Settings,
+    needs: Needs,
+    accelerator: Accelerator,
+    *,
+    changes: bool = True,
 ) -> Layout | None:
     """The run on such GPUs; None for a device whose memory is not known, as of CPUs.
 
     Where the recipe leaves them open, several processes share the model only if it is too large for
-    one of them, and the micro-batch is the largest divisor of a process' rows that fits. Raises
-    CannotEstimate for a model whose layers are not known.
+    one of them, and the micro-batch is the largest divisor of a process' rows that fits. Without
+    `changes` none are looked for. Raises CannotEstimate for a model whose layers are not known.
     """
     usable = accelerator.usable_bytes
     if usable is None:
@@ -133,7 +138,7 @@ def lay_out(
         parallelism=chosen.hardware.parallelism,
         parallelism_reason=parallel_reason,
     )
-    if found.fits:
+    if found.fits or not changes:
         return found
     from recipec.plan.changes import nearest
 
@@ -189,8 +194,7 @@ def _parallel(
     """The settings with DDP, or with FSDP where a process has no room for the whole model."""
     if recipe.hardware.parallelism is not None or settings.hardware.world_size == 1:
         return settings, "the recipe says so"
-    least = recipe.training.micro_batch_size or 1
-    whole = needs(with_micro_batch(with_parallelism(settings, "ddp"), least)).bytes
+    whole = least_need(recipe, with_parallelism(settings, "ddp"), needs)
     words = f"{gib(whole)} of {gib(usable)}"
     if whole <= ROOM * usable:
         said = f"each process has room for the whole model: {words}"
@@ -200,11 +204,16 @@ def _parallel(
         said = f"fsdp does not go with {why_not.value}; the whole model takes {words}"
         return with_parallelism(settings, "ddp"), said
     divided = with_parallelism(settings, "fsdp")
-    share = needs(with_micro_batch(divided, least)).bytes
+    share = least_need(recipe, divided, needs)
     if share >= whole:
         said = f"shares would need no less: the whole model takes {words}"
         return with_parallelism(settings, "ddp"), said
     return divided, f"the whole model would take {words}; a share of it takes {gib(share)}"
+
+
+def least_need(recipe: Recipe, settings: Settings, needs: Needs) -> int:
+    """Bytes of a process with the recipe's micro-batch, or with a single row where it is open."""
+    return needs(with_micro_batch(settings, recipe.training.micro_batch_size or 1)).bytes
 
 
 def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:

@@ -34,7 +34,14 @@ def test_the_page(workplace: Workplace) -> None:
 
 def test_the_page_as_json(workplace: Workplace) -> None:
     found = planned(workplace)
-    assert set(found) == {"decisions", "settings", "outlook", "machines", "deploy"}
+    assert set(found) == {
+        "decisions",
+        "settings",
+        "outlook",
+        "smallest",
+        "machines",
+        "deploy",
+    }
     outlook = found["outlook"]
     assert outlook["accelerator"] == "cpu"
     assert outlook["memory"]["bytes"] > 0
