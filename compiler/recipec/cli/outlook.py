@@ -47,13 +47,14 @@ def outlook_table(outlook: Outlook, settings: Settings, least: Smallest | None) 
 
 
 def _devices(outlook: Outlook, hardware: HardwareSettings) -> str:
-    title = outlook.accelerator.title
+    """The devices of a run in words."""
+    title, count, nodes = outlook.accelerator.title, hardware.processes, hardware.nodes
     if hardware.world_size == 1:
         return f"one {title}"
-    each = "process on a" if outlook.accelerator.kind == "cpu" else "x"
-    if hardware.nodes == 1:
-        return f"{hardware.processes} {each} {title}"
-    return f"{hardware.nodes} machines, each with {hardware.processes} x {title}"
+    if outlook.accelerator.kind == "cpu":
+        where = "one CPU machine" if nodes == 1 else f"each of {nodes} CPU machines"
+        return f"{count} process{'es' if count > 1 else ''} on {where}"
+    return f"{count} x {title}" if nodes == 1 else f"{nodes} machines, each with {count} x {title}"
 
 
 def _shared_rows(outlook: Outlook, hardware: HardwareSettings) -> list[tuple[str, str, str]]:
