@@ -277,7 +277,12 @@ def _train(case: Case, model: Any) -> None:
     averages = [one.detach().clone() for one in weights] if settings.ema else []
     shape = (settings.micro_batch_size, settings.length)
     for _ in range(STEPS):
-        for _ in range(settings.accumulation):
+        for number in range(1, settings.accumulation + 1):
+            synchronized = number == settings.accumulation  # gradients are summed up once
+            if settings.sharding == "fsdp":
+                model.set_requires_gradient_sync(synchronized)
+            else:
+                model.require_backward_grad_sync = synchronized
             rows = torch.randint(0, case.config["vocab_size"], shape)
             logits = model(input_ids=rows, use_cache=False).logits
             losses = torch.nn.functional.cross_entropy(

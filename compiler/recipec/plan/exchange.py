@@ -3,8 +3,9 @@
 In: a plan's settings, what it trains, the links of its devices and machines. Out: bytes and seconds
 of a step. DDP sums up gradients: of N processes each sends and receives 2 (N - 1) / N times their
 bytes (Patarasuk and Yuan 2009, doi:10.1016/j.jpdc.2008.09.002). FSDP gathers the weights for the
-forward and for the backward pass and sums up gradients into shares, each of which takes half of
-that (Rajbhandari et al. 2020, arXiv:1910.02054, section 7), at every micro-batch. Pure.
+forward and for the backward pass of every micro-batch, and once a step sums up gradients into
+shares, each of which takes half of that (Rajbhandari et al. 2020, arXiv:1910.02054, section 7).
+Pure.
 """
 
 from __future__ import annotations
@@ -38,9 +39,8 @@ def exchange_of(settings: Settings, memory: MemoryEstimate) -> Exchange | None:
     if hardware.parallelism == "ddp":
         return Exchange(bytes=2.0 * gradients, words="2 x the gradients (ddp)")
     passes = settings.training.accumulation
-    size = passes * (2.0 * memory.parameters * width + gradients)
-    times = f"{passes} x " if passes > 1 else ""
-    return Exchange(bytes=size, words=f"{times}(2 x the weights + the gradients) (fsdp)")
+    size = passes * 2.0 * memory.parameters * width + gradients
+    return Exchange(bytes=size, words=f"{2 * passes} x the weights + the gradients (fsdp)")
 
 
 def seconds_of(

@@ -212,8 +212,11 @@ def _parallel(
 
 
 def least_need(recipe: Recipe, settings: Settings, needs: Needs) -> int:
-    """Bytes of a process with the recipe's micro-batch, or with a single row where it is open."""
-    return needs(with_micro_batch(settings, recipe.training.micro_batch_size or 1)).bytes
+    """Bytes of a process with the recipe's micro-batch, or where it is open with the one that takes
+    least: a single row, or all rows at once, since FSDP keeps gradients whole between passes."""
+    given = recipe.training.micro_batch_size
+    sizes = {given} if given is not None else {1, share_of(settings)}
+    return min(needs(with_micro_batch(settings, size)).bytes for size in sizes)
 
 
 def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:

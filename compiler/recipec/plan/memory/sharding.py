@@ -18,6 +18,9 @@ from recipec.plan.memory.settings import BYTES, MemorySettings, Part, Phase
 from recipec.plan.memory.tuned import Tuned
 
 _DIVIDED = ("weights", "adapter", "optimizer", "ema", "gradients")
+_PASSES = ("forward", "backward")
+"""Phases of a step in which gradients of several passes add up, whole: they are summed over the
+processes in the last one (`set_requires_gradient_sync`)."""
 _BLOCK = re.compile(r"^(.*?\.\d+)\.")
 """The block that a layer belongs to, by its name; what matches not is the root's."""
 FORWARD_BLOCKS = 3
@@ -59,19 +62,28 @@ def shared_phase(phase: Phase, tuned: Tuned, settings: MemorySettings) -> Phase:
     """A phase with its parts shared, and with what is gathered in it."""
     if settings.sharding != "fsdp":
         return phase
-    parts = tuple(shared(part, settings) for part in phase.parts)
-    return Phase(name=phase.name, parts=(*parts, *_gathered(phase.name, whole_of(tuned, settings))))
+    adds_up = settings.accumulation > 1 and phase.name in _PASSES
+    parts = tuple(
+        part if adds_up and part.name == "gradients" else shared(part, settings)
+        for part in phase.parts
+    )
+    gathered = _gathered(phase.name, whole_of(tuned, settings), adds_up=adds_up)
+    return Phase(name=phase.name, parts=(*parts, *gathered))
 
 
-def _gathered(phase: str, whole: Whole) -> list[Part]:
-    """The root is gathered once for a pass, the blocks one after the other."""
+def _gathered(phase: str, whole: Whole, *, adds_up: bool) -> list[Part]:
+    """The root is gathered once for a pass, the blocks one after the other.
+
+    Where gradients add up whole, those of the root are among them already.
+    """
     if phase == "update":
         return []
     size = whole.root + max(FORWARD_BLOCKS * whole.block, whole.root)
     words = "the embeddings and the head whole, and blocks while they are computed"
     if phase == "backward":
         inside = BACKWARD_BLOCKS * whole.block + REDUCED_BLOCKS * whole.block_gradients
-        size = whole.root + whole.root_gradients + max(inside, whole.root_gradients)
+        own = 0 if adds_up else whole.root_gradients
+        size = whole.root + own + max(inside, whole.root_gradients)
         words += ", with gradients before they are divided"
     return [Part(name="gathered", bytes=size, reason=words)]
 
