@@ -212,15 +212,25 @@ def _parallel(
 
 
 def least_need(recipe: Recipe, settings: Settings, needs: Needs) -> int:
-    """Bytes of a process with the recipe's micro-batch, or where it is open with the one that takes
-    least: a single row, or all rows at once, since FSDP keeps gradients whole between passes."""
+    """Bytes of a process with the recipe's micro-batch, or with the one that takes least."""
     given = recipe.training.micro_batch_size
-    sizes = {given} if given is not None else {1, share_of(settings)}
-    return min(needs(with_micro_batch(settings, size)).bytes for size in sizes)
+    size = given if given is not None else _smallest(settings, needs)
+    return needs(with_micro_batch(settings, size)).bytes
+
+
+def _smallest(settings: Settings, needs: Needs) -> int:
+    """The micro-batch that takes least: a single row, or with FSDP perhaps all rows at once.
+
+    FSDP keeps gradients whole between the passes of a step.
+    """
+    share = share_of(settings)
+    if settings.hardware.parallelism != "fsdp":
+        return 1
+    return min((1, share), key=lambda size: needs(with_micro_batch(settings, size)).bytes)
 
 
 def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:
-    """The largest micro-batch that leaves room, or 1 with the reason why not more."""
+    """The largest micro-batch that leaves room, or the smallest with the reason why not more."""
     share = share_of(settings)
     for size in divisors(share):
         need = needs(with_micro_batch(settings, size)).bytes
@@ -230,7 +240,7 @@ def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:
             whole = "all of a process' share" if many else "the whole batch"
             most = whole if size == share else f"the largest divisor of {what} that fits"
             return size, f"{most}: {gib(need)} of {gib(usable)}"
-    return 1, "not even one row leaves a tenth of the memory free"
+    return _smallest(settings, needs), "not even one row leaves a tenth of the memory free"
 
 
 def gib(number: float) -> str:
