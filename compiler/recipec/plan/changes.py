@@ -18,6 +18,7 @@ from recipec.plan.layout import (
     Needs,
     divisors,
     share_of,
+    smallest_pass,
     with_micro_batch,
     with_parallelism,
     with_processes,
@@ -72,12 +73,12 @@ def _more(
     now = settings.hardware
     rented = {machine.count for machine in machines_with(accelerator.name)} or {*UNKNOWN_COUNTS}
     counts = [
-        _shaped(recipe, settings, f"`hardware.count: {count}`", count, now.nodes)
+        _shaped(recipe, settings, needs, f"`hardware.count: {count}`", count, now.nodes)
         for count in sorted(rented)
         if count > now.processes
     ]
     nodes = [
-        _shaped(recipe, settings, f"`hardware.nodes: {many}`", now.processes, many)
+        _shaped(recipe, settings, needs, f"`hardware.nodes: {many}`", now.processes, many)
         for many in NODES
         if many > now.nodes
     ]
@@ -86,7 +87,7 @@ def _more(
 
 
 def _shaped(
-    recipe: Recipe, settings: Settings, first: str, processes: int, nodes: int
+    recipe: Recipe, settings: Settings, needs: Needs, first: str, processes: int, nodes: int
 ) -> tuple[str, Settings]:
     """The run with its model divided among so many processes, and all that must change for it."""
     words, training, many = [first], settings.training, processes * nodes
@@ -96,12 +97,15 @@ def _shaped(
         words.append(f"`training.batch_size: {size}`")
     changed = with_processes(settings, processes=processes, nodes=nodes)
     assert changed is not None, "the batch is a multiple of the processes"
+    changed = with_parallelism(changed, "fsdp")
     given, size = recipe.training.micro_batch_size, changed.training.micro_batch_size
-    if given not in (None, size):
+    if given is None:
+        changed = with_micro_batch(changed, smallest_pass(changed, needs))
+    elif given != size:
         words.append(f"`training.micro_batch_size: {size}`")
     if recipe.hardware.parallelism == "ddp":
         words.append(_DIVIDED)
-    return _and(words), with_parallelism(changed, "fsdp")
+    return _and(words), changed
 
 
 def _and(words: list[str]) -> str:

@@ -214,19 +214,17 @@ def _parallel(
 def least_need(recipe: Recipe, settings: Settings, needs: Needs) -> int:
     """Bytes of a process with the recipe's micro-batch, or with the one that takes least."""
     given = recipe.training.micro_batch_size
-    size = given if given is not None else _smallest(settings, needs)
+    size = given if given is not None else smallest_pass(settings, needs)
     return needs(with_micro_batch(settings, size)).bytes
 
 
-def _smallest(settings: Settings, needs: Needs) -> int:
-    """The micro-batch that takes least: a single row, or with FSDP perhaps all rows at once.
+def smallest_pass(settings: Settings, needs: Needs) -> int:
+    """The micro-batch that takes least: a single row, or all rows of a process at once.
 
-    FSDP keeps gradients whole between the passes of a step.
+    Several processes need more for gradients that add up over the passes of a step.
     """
-    share = share_of(settings)
-    if settings.hardware.parallelism != "fsdp":
-        return 1
-    return min((1, share), key=lambda size: needs(with_micro_batch(settings, size)).bytes)
+    sizes = (1,) if settings.hardware.world_size == 1 else (1, share_of(settings))
+    return min(sizes, key=lambda size: needs(with_micro_batch(settings, size)).bytes)
 
 
 def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:
@@ -240,7 +238,7 @@ def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:
             whole = "all of a process' share" if many else "the whole batch"
             most = whole if size == share else f"the largest divisor of {what} that fits"
             return size, f"{most}: {gib(need)} of {gib(usable)}"
-    return _smallest(settings, needs), "not even one row leaves a tenth of the memory free"
+    return smallest_pass(settings, needs), "not even one row leaves a tenth of the memory free"
 
 
 def gib(number: float) -> str:

@@ -78,6 +78,7 @@ def test_ddp_has_its_gradients_once_and_always() -> None:
     assert of(GPU, "gradients", "forward") == 0
     assert "buckets" not in {part.name for part in estimate(LLAMA, DDP).parts}
     assert of(DDP, "weights") == of(GPU, "weights")
+    assert of(replace(DDP, accumulation=2), "buckets") == WEIGHTS
 
 
 def test_loading() -> None:

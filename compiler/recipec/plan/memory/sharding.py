@@ -1,9 +1,9 @@
 """What several processes change: DDP's buckets, FSDP's shares and what it gathers.
 
-In: parts and phases of one process alone. Out: those of one process among many. Of DDP nothing is
-added: its buckets take the gradients' place (`gradient_as_bucket_view`; Li et al. 2020,
-arXiv:2006.15704, section 3.2), which then stay from step to step (`phases.step`). FSDP2 divides
-weights, gradients, states and averages (Zhao et al. 2023, arXiv:2304.11277, section 3) and gathers
+In: parts and phases of one process alone. Out: those of one process among many. DDP's buckets take
+the gradients' place (`gradient_as_bucket_view`; Li et al. 2020, arXiv:2006.15704, section 3.2) and
+then stay from step to step (`phases.step`), but for steps of several passes. FSDP2 divides weights,
+gradients, states and averages (Zhao et al. 2023, arXiv:2304.11277, section 3) and gathers
 every block, and the root with the embeddings and the head, when it is computed
 (torch/distributed/fsdp/_fully_shard). docs/memory.md compares both with what runs took.
 """
@@ -15,6 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from recipec.plan.memory.settings import BYTES, MemorySettings, Part, Phase
+from recipec.plan.memory.states import trained_bytes
 from recipec.plan.memory.tuned import Tuned
 
 _DIVIDED = ("weights", "adapter", "optimizer", "ema", "gradients")
@@ -86,6 +87,17 @@ def _gathered(phase: str, whole: Whole, *, adds_up: bool) -> list[Part]:
         size = whole.root + own + max(inside, whole.root_gradients)
         words += ", with gradients before they are divided"
     return [Part(name="gathered", bytes=size, reason=words)]
+
+
+def buckets(tuned: Tuned, settings: MemorySettings) -> list[Part]:
+    """DDP's, beside gradients that add up over several passes: only those of the last lie in them.
+
+    The first pass after `zero_grad` makes gradients anew, and sums nothing over the processes.
+    """
+    if settings.sharding != "ddp" or settings.accumulation == 1:
+        return []
+    words = "DDP's buckets, beside the gradients of several passes"
+    return [Part(name="buckets", bytes=trained_bytes(tuned, settings), reason=words)]
 
 
 def loading(tuned: Tuned, settings: MemorySettings, always: list[Part]) -> list[Phase]:
