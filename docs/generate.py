@@ -11,7 +11,8 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -325,23 +326,40 @@ def _chunks(row: registries.Quirks) -> str:
 
 
 def memory_page() -> str:
-    """What is estimated and how, from memory.head.md, and the estimates beside measured peaks."""
+    """What is estimated and how, and the estimates beside measured peaks, alone and of several."""
+    alone = json.loads((HERE / "memory.json").read_bytes())
+    several = json.loads((HERE / "memory.processes.json").read_bytes())
+    for one in several:
+        one["peak"] = max(one["peak"], one["loading"])
+    head, between = (
+        (HERE / name).read_text(encoding="utf-8")
+        for name in ("memory.head.md", "memory.processes.head.md")
+    )
+    parts = [NOTE + head, *_measured(alone), between, *_measured(several)]
+    return "\n".join(parts) + "\n"
+
+
+def _measured(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The errors in words, and a row for each measurement."""
     rows = ["| training | estimate MB | measured MB | error |", "| --- | ---: | ---: | ---: |"]
-    errors: dict[bool, list[float]] = {False: [], True: []}
-    for one in json.loads((HERE / "memory.json").read_bytes()):
+    errors: dict[str, list[float]] = defaultdict(list)
+    for one in found:
         said = estimate(one["config"], msgspec.convert(one["settings"], MemorySettings)).bytes
         error = 100 * (said / one["peak"] - 1)
-        errors[one["held_out"]].append(abs(error))
-        name = f"{one['name']} (held out)" if one["held_out"] else one["name"]
+        held_out = one.get("held_out")
+        kind = "of two processes" if held_out is None else _KINDS[held_out]
+        errors[kind].append(abs(error))
+        name = f"{one['name']} (held out)" if held_out else one["name"]
         rows.append(f"| {name} | {said / 1e6:,.0f} | {one['peak'] / 1e6:,.0f} | {error:+.1f}% |")
-    words = [
-        f"- {len(found)} {what}: median error {statistics.median(found):.1f}%, worst"
-        f" {max(found):.1f}%"
-        for held_out, what in ((False, "to which constants were fitted"), (True, "held out"))
-        if (found := errors[held_out])
-    ]
-    head = (HERE / "memory.head.md").read_text(encoding="utf-8")
-    return "\n".join([NOTE + head, *words, "", *rows]) + "\n"
+    for kind, some in errors.items():
+        yield (
+            f"- {len(some)} {kind}: median error {statistics.median(some):.1f}%, worst"
+            f" {max(some):.1f}%"
+        )
+    yield from ("", *rows)
+
+
+_KINDS = {False: "to which constants were fitted", True: "held out"}
 
 
 def commands() -> str:

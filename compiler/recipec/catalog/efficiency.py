@@ -53,6 +53,14 @@ def launch_seconds() -> Range:
     return Range(low=found.low / 1e6, high=found.high / 1e6, source=found.source)
 
 
+def link_share(link: str) -> Range:
+    """Shares of the bandwidth that collectives reach on `nvlink`, `pcie` or the `network`."""
+    for name, row in _table().items():
+        if link in row.get("links", ()):
+            return _range(name, "share")
+    raise KeyError(f"efficiency.toml has no row for {link} links")
+
+
 def _range(name: str, key: str) -> Range:
     low, high = _table()[name][key]
     return Range(low=low, high=high, source=_table()[name]["source"])

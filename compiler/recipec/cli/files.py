@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from recipec.cli.frontend import Loaded
 from recipec.errors import Diagnostic, NoSuchPackage, RecipecError, RecipeError
 from recipec.pins.data import read_corpus, read_data
+from recipec.pins.data.read import DataFacts
 from recipec.pins.models import ModelFacts, read_folder
 from recipec.plan.fit import Target, misfits
 from recipec.plan.refusals import silent_models
 from recipec.recipe.bases import MUST, digest_in, in_registry
+from recipec.recipe.promise import on_cpus
 from recipec.store import Store
 
 
@@ -22,23 +24,46 @@ def faults_of_files(loaded: Loaded, store: Store) -> list[Diagnostic]:
     """Every fault in the files that the recipe names in the project."""
     faults: list[Diagnostic] = [*_moving_base(loaded)]
     root, model = loaded.project.root, loaded.recipe.architecture.model
-    for part in (read_data, *((read_corpus,) if loaded.recipe.domain.corpus else ())):
+    data, facts = None, None
+    try:
+        data = read_data(loaded.recipe, project=root, store=store)
+    except RecipeError as error:
+        faults += error.diagnostics
+    if loaded.recipe.domain.corpus:
         try:
-            part(loaded.recipe, project=root, store=store)
+            read_corpus(loaded.recipe, project=root, store=store)
         except RecipeError as error:
             faults += error.diagnostics
     if model.startswith("path:"):
         try:
             allow = loaded.recipe.architecture.allow
-            found = read_folder(model, project=root, store=store, allow=allow)
-            refuse_impossible(loaded, found.facts)
+            facts = read_folder(model, project=root, store=store, allow=allow).facts
+            refuse_impossible(loaded, facts)
         except RecipeError as error:
             faults += error.diagnostics
+    if not faults and data is not None and not on_cpus(loaded.recipe):
+        faults += _without_room(loaded, store, facts, data)
     if loaded.recipe.deploy is not None:
         from recipec.cli.jobs import faults_of_jobs
 
         faults += faults_of_jobs(loaded)
     return faults
+
+
+def _without_room(
+    loaded: Loaded, store: Store, facts: ModelFacts | None, data: DataFacts
+) -> tuple[Diagnostic, ...]:
+    """GPUs with too little memory, where the model is in the project, or locked and here."""
+    from recipec.cli.room import at_hand, refuse_without_room
+
+    try:
+        if facts is None and (facts := at_hand(loaded, store)) is not None:
+            refuse_impossible(loaded, facts)
+        if facts is not None:
+            refuse_without_room(loaded, facts, data)
+    except RecipeError as error:
+        return error.diagnostics
+    return ()
 
 
 def _moving_base(loaded: Loaded) -> Iterator[Diagnostic]:

@@ -13,7 +13,9 @@ from recipec.cli.console import table
 from recipec.plan.cost import Cost, Duration, RunWork
 from recipec.plan.layout import gib
 from recipec.plan.memory import MemoryEstimate
-from recipec.plan.outlook import Outlook, Quote
+from recipec.plan.outlook import Outlook
+from recipec.plan.plan import HardwareSettings, Settings
+from recipec.plan.quotes import Quote, Smallest
 
 _PARTS = 4
 """Parts of the memory that are shown: the largest."""
@@ -23,9 +25,9 @@ _TIMES = (("days", 86400.0, 3.0), ("h", 3600.0, 1.5), ("min", 60.0, 1.5))
 """Units of time, their seconds, and from how many of them on they are used."""
 
 
-def outlook_table(outlook: Outlook, name: str) -> str:
-    """What the run takes on its own device."""
-    rows = []
+def outlook_table(outlook: Outlook, settings: Settings, least: Smallest | None) -> str:
+    """What the run takes on its own devices, and the least that would take it."""
+    rows, hardware = [], settings.hardware
     if outlook.work is not None:
         rows += _work_rows(outlook.work)
     if outlook.memory is not None:
@@ -34,11 +36,54 @@ def outlook_table(outlook: Outlook, name: str) -> str:
         layout = outlook.layout
         size = f"{layout.micro_batch_size} rows, {layout.accumulation} passes a step"
         rows.append(("micro-batch", size, layout.micro_batch_reason))
+    rows += _shared_rows(outlook, hardware)
     if outlook.duration is not None:
         rows.append(("time", _time_range(outlook.duration), _speed(outlook)))
+    if least is not None:
+        rows.append(_least_row(least))
     if outlook.unknown:
         rows.append(("unknown", "-", outlook.unknown))
-    return table(f"what {name} takes on one {outlook.accelerator.title}", rows)
+    return table(f"what {settings.name} takes on {_devices(outlook, hardware)}", rows)
+
+
+def _devices(outlook: Outlook, hardware: HardwareSettings) -> str:
+    """The devices of a run in words."""
+    title, count, nodes = outlook.accelerator.title, hardware.processes, hardware.nodes
+    if hardware.world_size == 1:
+        return f"one {title}"
+    if outlook.accelerator.kind == "cpu":
+        where = "one CPU machine" if nodes == 1 else f"each of {nodes} CPU machines"
+        return f"{count} process{'es' if count > 1 else ''} on {where}"
+    return f"{count} x {title}" if nodes == 1 else f"{nodes} machines, each with {count} x {title}"
+
+
+def _shared_rows(outlook: Outlook, hardware: HardwareSettings) -> list[tuple[str, str, str]]:
+    """What only several processes have."""
+    rows: list[tuple[str, str, str]] = []
+    layout, sent = outlook.layout, outlook.exchange
+    if layout is not None and layout.world_size > 1:
+        rows.append(("parallelism", layout.parallelism, layout.parallelism_reason))
+    if sent is not None:
+        many = hardware.world_size
+        words = f"that each of {many} processes sends and receives in a step: {sent.words}"
+        rows.append(("exchange", gib(sent.bytes * (many - 1) / many), words))
+    if outlook.loading_bytes:
+        words = f"of each machine's memory, while {hardware.processes} processes read the model"
+        rows.append(("loading", gib(outlook.loading_bytes), words))
+    return rows
+
+
+def _least_row(least: Smallest) -> tuple[str, str, str]:
+    machines = f"{least.nodes} machines with " if least.nodes > 1 else ""
+    layout, machine = least.layout, least.machine
+    how = f", {layout.parallelism}" if layout.world_size > 1 else ""
+    return (
+        "smallest",
+        f"{machines}{least.count} x {least.accelerator.name}",
+        f"takes it{how}: {gib(layout.memory.bytes)} of {gib(layout.usable_bytes)}"
+        f"{' in each process' if layout.world_size > 1 else ''}, such as {machine.name}"
+        f" ({machine.cloud})",
+    )
 
 
 def _work_rows(work: RunWork) -> list[tuple[str, str, str]]:
@@ -116,11 +161,11 @@ _HEAD = ("machine", "cloud", "device", "memory", "time", "on demand", "spot")
 
 def _row(quote: Quote) -> tuple[str, ...]:
     one, machine = quote.outlook, quote.machine
-    used = f"1 of {machine.count} {one.accelerator.short}" if machine.count > 1 else ""
+    used = f"{quote.count} of {machine.count} {one.accelerator.short}" if machine.count > 1 else ""
     memory = gib(one.memory.bytes) if one.memory is not None else "?"
     took = _time_range(one.duration) if one.duration is not None else "?"
     return (
-        machine.name,
+        f"{quote.nodes} x {machine.name}" if quote.nodes > 1 else machine.name,
         machine.cloud,
         used or one.accelerator.short,
         memory,
@@ -176,11 +221,29 @@ def outlook_plain(outlook: Outlook) -> dict[str, Any]:
     return plain
 
 
+def smallest_plain(least: Smallest | None) -> dict[str, Any] | None:
+    """The least that takes the run, as `--json` prints it."""
+    if least is None:
+        return None
+    layout = least.layout
+    return {
+        "accelerator": least.accelerator.name,
+        "count": least.count,
+        "nodes": least.nodes,
+        "parallelism": layout.parallelism,
+        "micro_batch_size": layout.micro_batch_size,
+        "memory_bytes": layout.memory.bytes,
+        "usable_bytes": layout.usable_bytes,
+        "machine": least.machine.name,
+    }
+
+
 def quote_plain(quote: Quote) -> dict[str, Any]:
     """A quote as `--json` prints it: what is the same on all machines of a device is not there."""
     return {
         "machine": asdict(quote.machine),
-        "accelerators_used": min(1, quote.machine.count),
+        "accelerators_used": min(quote.count, quote.machine.count),
+        "nodes": quote.nodes,
         "memory_bytes": quote.outlook.memory.bytes if quote.outlook.memory is not None else None,
         "fits": quote.outlook.fits,
         "duration": asdict(quote.outlook.duration) if quote.outlook.duration is not None else None,

@@ -19,7 +19,7 @@ from recipec.cli.frontend import Loaded
 from recipec.cli.state import Built
 from recipec.emit import dvc
 from recipec.emit.bundle import Bundle
-from recipec.errors import NoSuchPackage, RecipeError, TooLarge
+from recipec.errors import NoSuchPackage, TooLarge
 from recipec.image.format import LAYER_FORMAT
 from recipec.image.image import Image
 from recipec.pins.lock import LockResult, make_lock
@@ -164,10 +164,9 @@ def lock_and_plan(
             config=pinned.model.config,
         )
     except TooLarge as error:
-        path = ("hardware", "accelerator")
-        raise RecipeError(
-            [loaded.document().diagnostic(path, error.message, error.hint)]
-        ) from error
+        from recipec.cli.room import refuse_too_large
+
+        raise refuse_too_large(loaded, error) from error
     return pinned, plan
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from recipec.catalog.hardware import (
     Accelerator,
+    Machine,
     find_accelerator,
     find_machine,
     machines_with,
@@ -28,14 +29,17 @@ from recipec.cli.outlook import (
     outlook_table,
     quote_plain,
     shown_of,
+    smallest_plain,
 )
 from recipec.cli.prices import prices_for
 from recipec.cli.project import Project, find_project
 from recipec.cli.sample import sample_rows
 from recipec.errors import OK
-from recipec.plan.outlook import Quote, Run, best_of_each, outlook_on, quotes
+from recipec.plan.outlook import Outlooks, Run
 from recipec.plan.plan import Plan
+from recipec.plan.quotes import Quote, best_of_each, compared, quotes, smallest
 from recipec.progress import Progress
+from recipec.recipe.schema import Recipe
 from recipec.store import Store
 
 
@@ -44,11 +48,15 @@ class _Planned:
     """One recipe with its plan."""
 
     plan: Plan
-    run: Run
+    outlooks: Outlooks
 
     @property
     def name(self) -> str:
         return self.plan.settings.name
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.outlooks.run.recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,17 +101,19 @@ def _planned(project: Project, store: Store, progress: Progress) -> _Planned:
     train = next(file for file in pinned.lock.data if file.split == "train")
     return _Planned(
         plan=plan,
-        run=Run(
-            recipe=loaded.recipe,
-            settings=plan.settings,
-            config=pinned.model.config,
-            sample=sample_rows(pinned.sources[train.sha256], plan.settings.task),
+        outlooks=Outlooks(
+            Run(
+                recipe=loaded.recipe,
+                settings=plan.settings,
+                config=pinned.model.config,
+                sample=sample_rows(pinned.sources[train.sha256], plan.settings.task),
+            )
         ),
     )
 
 
 def _own_device(planned: _Planned) -> Accelerator:
-    found = find_accelerator(planned.run.recipe.hardware.accelerator)
+    found = find_accelerator(planned.recipe.hardware.accelerator)
     assert found is not None, "the rules have seen to it"
     return found
 
@@ -111,9 +121,9 @@ def _own_device(planned: _Planned) -> Accelerator:
 def _shown(planned: _Planned, prices: Mapping[str, Offer]) -> str:
     """The page of one recipe."""
     device, priced = _own_device(planned), []
-    parts = [_table(planned.plan), outlook_table(outlook_on(planned.run, device), planned.name)]
+    parts = [_table(planned.plan), _takes(planned, device)]
     if device.kind != "cpu":
-        found = quotes(planned.run, prices, machines_with(device.name))
+        found = quotes(planned.outlooks, prices, _rented(planned, device))
         parts.append(machines_table(found))
         priced += shown_of(found)
     else:
@@ -127,20 +137,33 @@ def _shown(planned: _Planned, prices: Mapping[str, Offer]) -> str:
     return "\n\n".join(parts)
 
 
+def _takes(planned: _Planned, device: Accelerator) -> str:
+    outlook = planned.outlooks.on(device)
+    least = smallest(planned.outlooks) if outlook.memory is not None else None
+    return outlook_table(outlook, planned.plan.settings, least)
+
+
+def _rented(planned: _Planned, device: Accelerator) -> tuple[Machine, ...]:
+    """The machines that have as many of the device as the recipe wants."""
+    return machines_with(device.name, planned.plan.settings.hardware.processes)
+
+
 def _hours(planned: _Planned) -> dict[str, float]:
     """The hours after which each target ends the run."""
-    deploy = planned.run.recipe.deploy
+    deploy = planned.recipe.deploy
     settings = deploy.settings() if deploy is not None else {}
     return {str(name): one.max_hours for name, one in settings.items()}
 
 
 def _plain(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Any]:
     device = _own_device(planned)
-    found = quotes(planned.run, prices, machines_with(device.name))
+    found = quotes(planned.outlooks, prices, _rented(planned, device))
+    outlook = planned.outlooks.on(device)
     return {
         "decisions": [asdict(decision) for decision in planned.plan.decisions],
         "settings": asdict(planned.plan.settings),
-        "outlook": outlook_plain(outlook_on(planned.run, device)),
+        "outlook": outlook_plain(outlook),
+        "smallest": smallest_plain(smallest(planned.outlooks) if outlook.memory else None),
         "machines": [quote_plain(quote) for quote in found] if device.kind != "cpu" else [],
         "deploy": {name: quote_plain(q) for name, q in _deployed(planned, prices).items()},
     }
@@ -148,21 +171,21 @@ def _plain(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Any]:
 
 def _deployed(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Quote]:
     """The run on the machine of each target whose machine the recipe names and we know."""
-    deploy = planned.run.recipe.deploy
+    deploy = planned.recipe.deploy
     found = {}
     for name, one in deploy.settings().items() if deploy is not None else ():
         machine = find_machine(one.machine) if one.machine else None
         if machine is not None:
-            (found[str(name)],) = quotes(planned.run, prices, [machine])
+            (found[str(name)],) = quotes(planned.outlooks, prices, [machine])
     return found
 
 
 def _compared(planned: _Planned, prices: Mapping[str, Offer]) -> str:
-    return compare_table(planned.name, best_of_each(quotes(planned.run, prices)))
+    return compare_table(planned.name, best_of_each(compared(planned.outlooks, prices)))
 
 
 def _compared_plain(planned: _Planned, prices: Mapping[str, Offer]) -> dict[str, Any]:
-    return {"machines": [quote_plain(quote) for quote in quotes(planned.run, prices)]}
+    return {"machines": [quote_plain(quote) for quote in compared(planned.outlooks, prices)]}
 
 
 def _table(plan: Plan) -> str:

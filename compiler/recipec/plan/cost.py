@@ -2,8 +2,9 @@
 
 In: a plan's settings, the model's layers, a sample of the rows; accelerators and prices of
 the catalogue. Out: `RunWork`, `Duration`, `Cost`. Time is work by peak and efficiency, and at least
-what it takes to start the kernels. Not counted: renting, pulling the image, loading the model,
-writing text in `evaluate`. Pure.
+what it takes to start the kernels and to send what processes exchange: at best all of it at once,
+at worst one after the other. Not counted: renting, pulling the image, loading the model, writing
+text in `evaluate`. Pure.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class RunWork:
     """FLOPs of a trained token, by the guess."""
     formula: str
     launches: int
-    """Matrices times passes times forward passes of the run."""
+    """Matrices times passes times forward passes of one process in the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class Duration:
     """FLOP/s that the efficiency is a share of; of CPUs what all threads reach at best."""
     efficiency: Range
     precision: str
+    exchange: tuple[float, float] = (0.0, 0.0)
+    """Of it, seconds in which processes exchange gradients or weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,40 +145,54 @@ def peak_of(accelerator: Accelerator, precision: str) -> float | None:
     return peaks[precision]
 
 
-def duration_on(work: RunWork, settings: Settings, accelerator: Accelerator) -> Duration | None:
-    """How long the run takes on one such device; None where no peak is known."""
+def duration_on(
+    work: RunWork,
+    settings: Settings,
+    accelerator: Accelerator,
+    exchange: tuple[float, float] = (0.0, 0.0),
+) -> Duration | None:
+    """How long the run takes on such devices, one for each process; None where no peak is known.
+
+    `exchange` are the fewest and the most seconds of a step in which processes talk.
+    """
+    steps, many = settings.training.total_steps, settings.hardware.world_size
+    talk = (exchange[0] * steps, exchange[1] * steps)
     if accelerator.kind == "cpu":
-        return _on_threads(work, settings)
+        return _on_threads(work, settings, talk)
     precision = precision_of(settings, accelerator)
     peak = peak_of(accelerator, precision)
     if peak is None:
         return None
     share, launch = efficiency_of(accelerator, tensor=precision != "fp32"), launch_seconds()
+    fastest = work.flops[0] / (peak * share.high * many)
+    slowest = work.flops[2] / (peak * share.low * many)
     return Duration(
-        low=max(work.flops[0] / (peak * share.high), work.launches * launch.low),
-        high=work.flops[2] / (peak * share.low) + work.launches * launch.high,
+        low=max(fastest, work.launches * launch.low, talk[0]),
+        high=slowest + work.launches * launch.high + talk[1],
         peak=peak,
         efficiency=share,
         precision=precision,
+        exchange=talk,
     )
 
 
-def _on_threads(work: RunWork, settings: Settings) -> Duration:
-    threads = settings.hardware.threads
+def _on_threads(work: RunWork, settings: Settings, talk: tuple[float, float]) -> Duration:
+    threads = settings.hardware.threads * settings.hardware.world_size
     found = cpu_flops(portable=settings.hardware.reproducibility == "portable")
     return Duration(
-        low=work.flops[0] / (found.high * threads),
-        high=work.flops[2] / (found.low * threads),
+        low=max(work.flops[0] / (found.high * threads), talk[0]),
+        high=work.flops[2] / (found.low * threads) + talk[1],
         peak=found.high * threads,
         efficiency=Range(low=found.low / found.high, high=1.0, source=found.source),
         precision="fp32",
+        exchange=talk,
     )
 
 
-def cost_of(duration: Duration, price: Price) -> Cost:
-    """What the machine costs while it trains."""
+def cost_of(duration: Duration, price: Price, machines: int = 1) -> Cost:
+    """What so many machines cost while they train."""
     return Cost(
-        low=duration.low / 3600 * price.dollars,
-        high=duration.high / 3600 * price.dollars,
+        low=duration.low / 3600 * price.dollars * machines,
+        high=duration.high / 3600 * price.dollars * machines,
         price=price,
     )

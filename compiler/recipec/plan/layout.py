@@ -1,35 +1,26 @@
-"""How a run lies on one accelerator: whether it fits, in which micro-batches, and what would help.
+"""How a run lies on accelerators: DDP or FSDP, in which micro-batches, and whether it fits.
 
-In: a plan's settings, the model's config.json, an accelerator of the catalogue. Out: `Layout`, and
-for a run that does not fit the nearest changes that would make it fit, each with its numbers. The
-emitted script runs on one device, so nothing here shards: a run is laid on one GPU or not at all.
-Pure; memory is `recipec.plan.memory`'s.
+In: a plan's settings, the model's config.json, an accelerator of the catalogue; of several
+processes each has one of them. Out: `Layout`, which for a run that does not fit has the changes
+that would make it fit (`recipec.plan.changes`). Pure; memory is `recipec.plan.memory`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from recipec.catalog import support
-from recipec.catalog.hardware import GIB, Accelerator, accelerators, machines_with
+from recipec.catalog.hardware import GIB, Accelerator
 from recipec.errors import TooLarge
-from recipec.plan.ledger import Ledger
 from recipec.plan.memory import MemoryEstimate, MemorySettings, estimate, settings_of
-from recipec.plan.method import plan_method
 from recipec.plan.plan import Settings
+from recipec.recipe.rules.parallelism import undivided
 from recipec.recipe.schema import Recipe
-from recipec.recipe.schema.method import Method
 
 PARTS = 3
 """Parts of the memory that a refusal names: the largest."""
-CHANGES = 3
-"""Changes that are offered at most."""
-Cheaper = Literal["lora", "qlora"]
-_CHEAPER: Mapping[Cheaper, tuple[str, ...]] = {"lora": ("full",), "qlora": ("full", "lora")}
-"""Methods at whose place each of them saves memory."""
-_CHECKPOINTING = "`architecture.gradient_checkpointing: true`"
+Parallelism = Literal["none", "ddp", "fsdp"]
 DOUBT = 0.1
 """By how much of itself the estimate may be off (docs/memory.md)."""
 ROOM = 1 - DOUBT
@@ -42,10 +33,12 @@ class DoesNotFit(TooLarge):
 
     def __init__(self, layout: Layout) -> None:
         one, need = layout.accelerator, gib(layout.memory.bytes)
+        many = layout.world_size
+        who = f"each of {many} processes needs" if many > 1 else "the run needs"
         parts = sorted(layout.memory.parts, key=lambda part: -part.bytes)[:PARTS]
         most = ", ".join(f"{part.name} {gib(part.bytes)}" for part in parts)
         super().__init__(
-            f"the run needs about {need}, and a process finds {gib(layout.usable_bytes)} on an"
+            f"{who} about {need}, and a process finds {gib(layout.usable_bytes)} on an"
             f" {one.title} ({most})",
             hint=_way_out(layout.changes),
         )
@@ -86,7 +79,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A run on one accelerator."""
+    """A run on an accelerator, or on as many alike as it has processes."""
 
     accelerator: Accelerator
     usable_bytes: int
@@ -94,7 +87,10 @@ class Layout:
     accumulation: int
     micro_batch_reason: str
     memory: MemoryEstimate
-    """With that micro-batch."""
+    """Of one process, with that micro-batch."""
+    world_size: int = 1
+    parallelism: Parallelism = "none"
+    parallelism_reason: str = ""
     changes: tuple[Change, ...] = ()
     """What would make it fit; empty where it fits."""
 
@@ -110,16 +106,23 @@ class Layout:
 
 
 def lay_out(
-    recipe: Recipe, settings: Settings, needs: Needs, accelerator: Accelerator
+    recipe: Recipe,
+    settings: Settings,
+    needs: Needs,
+    accelerator: Accelerator,
+    *,
+    changes: bool = True,
 ) -> Layout | None:
-    """The run on one such GPU; None for a device whose memory is not known, as of CPUs.
+    """The run on such GPUs; None for a device whose memory is not known, as of CPUs.
 
-    Where the recipe leaves the micro-batch open, it is the largest divisor of the batch that fits.
-    Raises CannotEstimate for a model whose layers are not known.
+    Where the recipe leaves them open, several processes share the model only if it is too large for
+    one of them, and the micro-batch is the largest divisor of a process' rows that fits. Without
+    `changes` none are looked for. Raises CannotEstimate for a model whose layers are not known.
     """
     usable = accelerator.usable_bytes
     if usable is None:
         return None
+    settings, parallel_reason = _parallel(recipe, settings, needs, usable)
     size, reason = settings.training.micro_batch_size, "as the recipe has it"
     if recipe.training.micro_batch_size is None:
         size, reason = _largest(settings, needs, usable)
@@ -131,32 +134,103 @@ def lay_out(
         accumulation=chosen.training.accumulation,
         micro_batch_reason=reason,
         memory=needs(chosen),
+        world_size=chosen.hardware.world_size,
+        parallelism=chosen.hardware.parallelism,
+        parallelism_reason=parallel_reason,
     )
-    if found.fits:
+    if found.fits or not changes:
         return found
-    return replace(found, changes=_nearest(recipe, chosen, needs, accelerator))
+    from recipec.plan.changes import nearest
+
+    return replace(found, changes=nearest(recipe, chosen, needs, accelerator))
 
 
 def with_micro_batch(settings: Settings, size: int) -> Settings:
     """The same batch in passes of `size` rows of each process."""
-    passes = _share(settings) // size
+    passes = share_of(settings) // size
     training = replace(settings.training, micro_batch_size=size, accumulation=passes)
     return replace(settings, training=training)
 
 
-def _share(settings: Settings) -> int:
+def with_parallelism(settings: Settings, parallelism: Parallelism) -> Settings:
+    """The same processes, which train the model in another way."""
+    return replace(settings, hardware=replace(settings.hardware, parallelism=parallelism))
+
+
+def with_processes(settings: Settings, *, processes: int, nodes: int) -> Settings | None:
+    """The same batch on other machines; None where so many cannot share it equally."""
+    many = processes * nodes
+    if settings.training.batch_size % many:
+        return None
+    before = settings.hardware.parallelism
+    parallelism: Parallelism = "none" if many == 1 else "ddp" if before == "none" else before
+    changed = replace(
+        settings,
+        hardware=replace(
+            settings.hardware,
+            processes=processes,
+            nodes=nodes,
+            world_size=many,
+            parallelism=parallelism,
+        ),
+    )
+    most = settings.training.micro_batch_size
+    return with_micro_batch(changed, next(n for n in divisors(share_of(changed)) if n <= most))
+
+
+def share_of(settings: Settings) -> int:
     """Rows of a step that each process takes."""
     return settings.training.batch_size // settings.hardware.world_size
 
 
-def _divisors(number: int) -> list[int]:
+def divisors(number: int) -> list[int]:
+    """The divisors of a number, the largest first."""
     return [size for size in range(number, 0, -1) if number % size == 0]
 
 
+def _parallel(
+    recipe: Recipe, settings: Settings, needs: Needs, usable: int
+) -> tuple[Settings, str]:
+    """The settings with DDP, or with FSDP where a process has no room for the whole model."""
+    if recipe.hardware.parallelism is not None or settings.hardware.world_size == 1:
+        return settings, "the recipe says so"
+    whole = least_need(recipe, with_parallelism(settings, "ddp"), needs)
+    words = f"{gib(whole)} of {gib(usable)}"
+    if whole <= ROOM * usable:
+        said = f"each process has room for the whole model: {words}"
+        return with_parallelism(settings, "ddp"), said
+    why_not = next(undivided(recipe), None)
+    if why_not is not None:
+        said = f"fsdp does not go with {why_not.value}; the whole model takes {words}"
+        return with_parallelism(settings, "ddp"), said
+    divided = with_parallelism(settings, "fsdp")
+    share = least_need(recipe, divided, needs)
+    if share >= whole:
+        said = f"shares would need no less: the whole model takes {words}"
+        return with_parallelism(settings, "ddp"), said
+    return divided, f"the whole model would take {words}; a share of it takes {gib(share)}"
+
+
+def least_need(recipe: Recipe, settings: Settings, needs: Needs) -> int:
+    """Bytes of a process with the recipe's micro-batch, or with the one that takes least."""
+    given = recipe.training.micro_batch_size
+    size = given if given is not None else smallest_pass(settings, needs)
+    return needs(with_micro_batch(settings, size)).bytes
+
+
+def smallest_pass(settings: Settings, needs: Needs) -> int:
+    """The micro-batch that takes least: a single row, or all rows of a process at once.
+
+    Several processes need more for gradients that add up over the passes of a step.
+    """
+    sizes = (1,) if settings.hardware.world_size == 1 else (1, share_of(settings))
+    return min(sizes, key=lambda size: needs(with_micro_batch(settings, size)).bytes)
+
+
 def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:
-    """The largest micro-batch that leaves room, or 1 with the reason why not more."""
-    share = _share(settings)
-    for size in _divisors(share):
+    """The largest micro-batch that leaves room, or the smallest with the reason why not more."""
+    share = share_of(settings)
+    for size in divisors(share):
         need = needs(with_micro_batch(settings, size)).bytes
         if need <= ROOM * usable:
             many = settings.hardware.world_size > 1
@@ -164,126 +238,7 @@ def _largest(settings: Settings, needs: Needs, usable: int) -> tuple[int, str]:
             whole = "all of a process' share" if many else "the whole batch"
             most = whole if size == share else f"the largest divisor of {what} that fits"
             return size, f"{most}: {gib(need)} of {gib(usable)}"
-    return 1, "not even one row leaves a tenth of the memory free"
-
-
-def _nearest(
-    recipe: Recipe, settings: Settings, needs: Needs, accelerator: Accelerator
-) -> tuple[Change, ...]:
-    """The changes that make it fit: single ones, and on top of the two that alter no result."""
-    larger = list(_larger(settings, needs, accelerator))
-    room = CHANGES - len(larger)
-    found = list(_that_fit(_single(recipe, settings, accelerator, needs), accelerator, needs))
-    if len(found) < room:
-        several = _several(recipe, settings, accelerator, needs)
-        found += _that_fit(several, accelerator, needs)
-    return (*found[:room], *larger)
-
-
-def _several(
-    recipe: Recipe, settings: Settings, accelerator: Accelerator, needs: Needs
-) -> Iterator[tuple[str, Settings]]:
-    """Smaller passes with checkpointing, alone and with each other change."""
-    words = []
-    if not settings.model.gradient_checkpointing:
-        settings, words = _checkpointed(settings), [_CHECKPOINTING]
-    if settings.training.micro_batch_size > 1:
-        size = _largest_smaller(settings, needs, accelerator)
-        settings = with_micro_batch(settings, size)
-        words.insert(0, f"`training.micro_batch_size: {size}`")
-    if len(words) == 2:
-        yield " and ".join(words), settings
-    for also, changed in _single(recipe, settings, accelerator, needs):
-        if "micro_batch_size" not in also:
-            yield f"{', '.join(words)} and {also}" if words else also, changed
-
-
-def _largest_smaller(settings: Settings, needs: Needs, accelerator: Accelerator) -> int:
-    """The largest smaller micro-batch that fits, or else 1."""
-    before, usable = settings.training.micro_batch_size, accelerator.usable_bytes or 0
-    smaller = (n for n in _divisors(_share(settings)) if n < before)
-    return next((n for n in smaller if needs(with_micro_batch(settings, n)).bytes <= usable), 1)
-
-
-def _that_fit(
-    changes: Iterable[tuple[str, Settings]], accelerator: Accelerator, needs: Needs
-) -> Iterator[Change]:
-    usable = accelerator.usable_bytes or 0
-    for words, changed in changes:
-        need = needs(changed).bytes
-        if need <= usable:
-            yield Change(words=words, bytes=need, usable_bytes=usable)
-
-
-def _checkpointed(settings: Settings) -> Settings:
-    return replace(settings, model=replace(settings.model, gradient_checkpointing=True))
-
-
-def _single(
-    recipe: Recipe, settings: Settings, accelerator: Accelerator, needs: Needs
-) -> Iterator[tuple[str, Settings]]:
-    """One change at a time, what alters the result least first."""
-    training = settings.training
-    usable = accelerator.usable_bytes or 0
-    if training.micro_batch_size > 1:
-        size = _largest_smaller(settings, needs, accelerator)
-        yield f"`training.micro_batch_size: {size}`", with_micro_batch(settings, size)
-    if not settings.model.gradient_checkpointing:
-        yield _CHECKPOINTING, _checkpointed(settings)
-    if accelerator.bfloat16 and settings.model.dtype == "float32":
-        halved = replace(settings.model, dtype="bfloat16")
-        yield "`architecture.dtype: bfloat16`", replace(settings, model=halved)
-    yield from _shorter(settings, usable, needs)
-    for method in _CHEAPER:
-        changed = _with_method(recipe, settings, needs.config, method)
-        if changed is not None:
-            yield f"`method: {{type: {method}}}`", changed
-
-
-def _shorter(settings: Settings, usable: int, needs: Needs) -> Iterator[tuple[str, Settings]]:
-    """The longest power of two of tokens that fits."""
-    training = settings.training
-    name = "max_length" if training.max_length else "max_source_length"
-    length = 1 << ((getattr(training, name) - 1).bit_length() - 1)
-    while length >= 32:
-        changed = replace(settings, training=replace(training, **{name: length}))
-        if needs(changed).bytes <= usable:
-            yield f"`training.{name}: {length}`", changed
-            return
-        length //= 2
-
-
-def _with_method(
-    recipe: Recipe, settings: Settings, config: Mapping[str, Any], method: Cheaper
-) -> Settings | None:
-    """The settings with another method at its defaults, where that saves memory."""
-    saves = _CHEAPER[method]
-    kind = settings.model.type
-    cell = support.cell(settings.task.type, settings.model.family, method)
-    if settings.method.type not in saves or not cell.supported:
-        return None
-    if method == "qlora" and settings.model.experts:
-        return None  # fused experts are no linear layers: nothing would be packed
-    other = replace(recipe, method=Method(type=method))
-    made = plan_method(other, Ledger(), model_type=kind, config=config)
-    return replace(settings, method=made)
-
-
-def _larger(settings: Settings, needs: Needs, accelerator: Accelerator) -> Iterator[Change]:
-    """The smallest other GPU that one can rent and that it fits on."""
-    need = needs(settings).bytes
-    able = [
-        one
-        for one in accelerators().values()
-        if one.kind == "gpu"
-        and (one.usable_bytes or 0) >= need
-        and (one.bfloat16 or not accelerator.bfloat16)
-        and machines_with(one.name)
-    ]
-    if able:
-        best = min(able, key=lambda one: one.usable_bytes or 0)
-        words = f"`hardware.accelerator: {best.name}`"
-        yield Change(words=words, bytes=need, usable_bytes=best.usable_bytes or 0)
+    return smallest_pass(settings, needs), "not even one row leaves a tenth of the memory free"
 
 
 def gib(number: float) -> str:

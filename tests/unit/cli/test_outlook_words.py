@@ -9,7 +9,8 @@ from recipec.catalog.hardware import accelerators, machines
 from recipec.catalog.prices import Price
 from recipec.cli.outlook import compare_table
 from recipec.plan.cost import Cost, Duration
-from recipec.plan.outlook import Outlook, Quote
+from recipec.plan.outlook import Outlook
+from recipec.plan.quotes import Quote
 
 
 def row(seconds: tuple[float, float], dollars: tuple[float, float] | None, name: str) -> list[str]:

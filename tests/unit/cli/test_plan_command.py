@@ -34,7 +34,14 @@ def test_the_page(workplace: Workplace) -> None:
 
 def test_the_page_as_json(workplace: Workplace) -> None:
     found = planned(workplace)
-    assert set(found) == {"decisions", "settings", "outlook", "machines", "deploy"}
+    assert set(found) == {
+        "decisions",
+        "settings",
+        "outlook",
+        "smallest",
+        "machines",
+        "deploy",
+    }
     outlook = found["outlook"]
     assert outlook["accelerator"] == "cpu"
     assert outlook["memory"]["bytes"] > 0
@@ -147,3 +154,45 @@ def test_torch_is_not_needed(workplace: Workplace) -> None:
     imported = {line.rpartition("|")[2].strip() for line in lines}
     assert "recipec.plan.outlook" in imported
     assert not {"torch", "numpy", "transformers", "rich", "uv", "jsonschema"} & imported
+
+
+def test_several_machines(workplace: Workplace) -> None:
+    many = "hardware: {accelerator: nvidia-l4, count: 4, nodes: 2}\n"
+    workplace.recipe.write_text(RECIPE + many)
+    found = planned(workplace)
+    layout = found["outlook"]["layout"]
+    assert (layout["world_size"], layout["parallelism"], layout["micro_batch_size"]) == (
+        8,
+        "ddp",
+        2,
+    )
+    told = {one["key"]: one for one in found["decisions"]}
+    assert told["hardware.parallelism"]["origin"] == "derived"
+    assert told["hardware.parallelism"]["reason"].startswith("each process has room for the whole")
+    assert all(row["nodes"] == 2 for row in found["machines"])
+    assert {row["accelerators_used"] for row in found["machines"]} == {4}
+    assert found["outlook"]["loading_bytes"] > 0
+    least = found["smallest"]
+    assert (least["accelerator"], least["count"], least["nodes"]) == ("nvidia-t4", 1, 1)
+    page = workplace.run("plan", "recipes/legal-t5.yaml").out
+    assert "what legal-t5 takes on 2 machines, each with 4 x NVIDIA L4" in page
+    assert "  2 x g6.12xlarge" in page
+    assert "  4 of 8 l4" in page
+    for key in ("parallelism", "exchange", "loading", "smallest"):
+        assert any(line.startswith(f"  {key} ") for line in page.splitlines()), key
+
+
+def test_processes_on_cpus(workplace: Workplace) -> None:
+    workplace.recipe.write_text(RECIPE + "hardware: {count: 2}\n")
+    page = workplace.run("plan", "recipes/legal-t5.yaml").out
+    assert "what legal-t5 takes on 2 processes on one CPU machine" in page
+    found = planned(workplace)
+    assert found["outlook"]["exchange"]["words"] == "2 x the gradients (ddp)"
+
+
+def test_a_target_s_machine_with_fewer_gpus(workplace: Workplace) -> None:
+    deploy = DEPLOY.replace("nvidia-l4", "nvidia-l4, count: 4")
+    workplace.recipe.write_text(RECIPE + deploy)
+    done = workplace.run("plan", "recipes/legal-t5.yaml")
+    assert done.code == 0, done.err
+    assert "it has 1 of the 4 GPUs" in done.out

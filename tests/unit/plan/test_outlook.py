@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 
 from recipec.catalog.efficiency import cpu_flops, efficiency_of, launch_seconds
-from recipec.catalog.hardware import accelerators, machines
+from recipec.catalog.hardware import Accelerator, accelerators, machines
 from recipec.catalog.prices import Offer, Price, list_prices, with_own
 from recipec.plan.cost import Duration, cost_of, duration_on, precision_of, run_work
 from recipec.plan.lengths import RowText
-from recipec.plan.outlook import Quote, Run, best_of_each, outlook_on, quotes
+from recipec.plan.outlook import Outlook, Outlooks, Run
+from recipec.plan.quotes import Quote, best_of_each, compared, quotes
 from tests.unit.plan.test_layout import LLAMA_8B, OTHER, chat
 from tests.unit.plan.test_make_plan import plan
+
+
+def outlook_on(given: Run, one: Accelerator) -> Outlook:
+    return Outlooks(given).on(one)
+
 
 SAMPLE = (RowText(source=2000),) * 8
 """500 tokens a row, at four bytes each."""
@@ -29,7 +35,7 @@ def run(rows: int = 1000, method: str = "lora", **sections: Any) -> Run:
 
 
 HALF: dict[str, Any] = {"training": {"mixed_precision": "bf16"}}
-EVERYWHERE = quotes(run(**HALF), list_prices())
+EVERYWHERE = compared(Outlooks(run(**HALF)), list_prices())
 
 
 def test_every_device_has_a_range_with_a_source() -> None:
@@ -169,7 +175,7 @@ def test_machines_come_in_the_order_of_their_cost_and_refused_ones_last() -> Non
 
 def test_a_cpu_must_have_the_threads_and_the_memory() -> None:
     cpus = [machine for machine in machines().values() if machine.accelerator == "cpu"]
-    found = {q.machine.name: q for q in quotes(run(hardware={"threads": 16}), {}, cpus)}
+    found = {q.machine.name: q for q in quotes(Outlooks(run(hardware={"threads": 16})), {}, cpus)}
     assert found["c7i.xlarge"].refused == "it has 4 vCPUs"
     assert found["c7i.4xlarge"].refused == "it has too little memory"
     assert found["c7i.16xlarge"].refused == ""
@@ -178,8 +184,8 @@ def test_a_cpu_must_have_the_threads_and_the_memory() -> None:
 def test_own_prices_change_the_order() -> None:
     own = with_own('[aws.on_demand]\n"p4de.24xlarge" = 0.01', "recipec-prices.toml")
     able = [machines()[name] for name in ("p5.4xlarge", "p4de.24xlarge", "g6e.xlarge")]
-    assert names(quotes(run(**HALF), list_prices(), able))[0] != "p4de.24xlarge"
-    assert names(quotes(run(**HALF), own, able))[0] == "p4de.24xlarge"
+    assert names(quotes(Outlooks(run(**HALF)), list_prices(), able))[0] != "p4de.24xlarge"
+    assert names(quotes(Outlooks(run(**HALF)), own, able))[0] == "p4de.24xlarge"
 
 
 def test_spot_is_cheaper_and_the_whole_machine_is_paid() -> None:
@@ -191,11 +197,17 @@ def test_spot_is_cheaper_and_the_whole_machine_is_paid() -> None:
         assert quote.spot.high < quote.on_demand.high
     assert one.on_demand is not None
     assert eight.on_demand is not None
-    assert eight.on_demand.low == pytest.approx(8 * one.on_demand.low, rel=0.01)
+    # eight GPUs cost eight times as much, and at best take an eighth of the time
+    assert (one.count, eight.count) == (1, 8)
+    assert eight.on_demand.low == pytest.approx(one.on_demand.low, rel=0.01)
+    assert one.outlook.duration is not None
+    assert eight.outlook.duration is not None
+    assert eight.outlook.duration.low == pytest.approx(one.outlook.duration.low / 8, rel=0.01)
+    assert eight.outlook.duration.high > one.outlook.duration.high / 8
 
 
 def test_without_a_price_there_is_a_time_and_no_cost() -> None:
-    (quote,) = quotes(run(**HALF), {}, [machines()["p5.4xlarge"]])
+    (quote,) = quotes(Outlooks(run(**HALF)), {}, [machines()["p5.4xlarge"]])
     assert (quote.on_demand, quote.spot, quote.refused) == (None, None, "")
     assert quote.outlook.duration is not None
     assert Offer() == Offer(on_demand=None, spot=None)

@@ -108,6 +108,8 @@ def test_what_fsdp_cannot_do(one: Undivided) -> None:
     sections: dict[str, Any] = {one.section: {one.key: one.value}}
     if one.value in ("prompt", "bottleneck"):
         sections["task"] = {"type": "causal-lm"}
+    if one.value == "sgd":
+        sections["training"]["learning_rate"] = 0.1
     if one.value == "adamw-8bit":
         sections["reproducibility"] = "bitwise"
     path, message, hint = only(**sections, hardware={"count": 2, "parallelism": "fsdp"})

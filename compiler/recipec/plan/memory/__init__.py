@@ -21,7 +21,7 @@ from recipec.plan.memory.settings import MemoryEstimate as MemoryEstimate
 from recipec.plan.memory.settings import MemorySettings as MemorySettings
 from recipec.plan.memory.settings import Part as Part
 from recipec.plan.memory.settings import Phase as Phase
-from recipec.plan.memory.sharding import between, shared, shared_phase
+from recipec.plan.memory.sharding import buckets, loading, shared, shared_phase
 from recipec.plan.memory.tuned import Shape, Tuned, tune
 
 
@@ -39,13 +39,15 @@ def estimate(config: Mapping[str, object], settings: MemorySettings) -> MemoryEs
     always.append(states.optimizer(tuned, settings))
     if settings.ema:
         always.append(states.averages(tuned, settings))
-    always += between(tuned, settings, blocks=number_of_layers(full))
+    always += buckets(tuned, settings)
     phased = [*phases.step(tuned, settings, found), *phases.evaluate(full, tuned, settings)]
+    phased = [shared_phase(phase, tuned, settings) for phase in phased]
+    phased = [*loading(tuned, settings, always), *phased]
     return MemoryEstimate(
         parameters=tuned.model.size,
         trainable=tuned.trainable,
         always=tuple(shared(part, settings) for part in always),
-        phases=tuple(slack(shared_phase(phase, settings), settings) for phase in phased),
+        phases=tuple(slack(phase, settings) for phase in phased),
     )
 
 

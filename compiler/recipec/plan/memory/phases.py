@@ -32,19 +32,20 @@ def step(tuned: Tuned, settings: MemorySettings, found: Forward) -> Iterator[Pha
     """Forward, loss, backward and update of a step.
 
     A GPU's caching allocator gives what activations leave to gradients. The C library's heap does
-    so hardly at all: there the parts of all three add up.
+    so hardly at all: there the parts of all three add up. DDP's buckets are there all the time.
     """
     gradients = states.gradients(tuned, settings)
     forward = _forward(tuned, settings, found)
     update = _update(tuned, settings)
-    if settings.device == "cpu":
+    if settings.heap:
         again = 4 * states.largest_trained(tuned)
         words = "the largest gradient, whose room the next step's activations have taken"
         table = Part(name="table", bytes=again, reason=words)
         parts = (*forward, gradients, table, update, _holes(settings, found))
         yield Phase(name="step", parts=parts)
         return
-    earlier = gradients if settings.accumulation > 1 else replace(gradients, bytes=0)
+    stay = settings.accumulation > 1 or settings.sharding == "ddp"
+    earlier = gradients if stay else replace(gradients, bytes=0)
     yield Phase(name="forward", parts=(*forward, earlier))
     yield Phase(name="backward", parts=_backward(tuned, settings, found))
     yield Phase(name="update", parts=(gradients, update))
@@ -55,7 +56,7 @@ def _forward(tuned: Tuned, settings: MemorySettings, found: Forward) -> tuple[Pa
     inside = found.block if settings.gradient_checkpointing else 0
     kept = found.blocks + found.ends
     many = SMOOTH_LOSS if settings.label_smoothing else LOSS
-    loss = (CPU_LOSS if settings.device == "cpu" else many) * found.logits
+    loss = (CPU_LOSS if settings.heap else many) * found.logits
     head = found.logits + _head_gradient(tuned, settings)
     block = inside + 2 * found.largest
     activations = Part(name="activations", bytes=kept, reason=_words(settings, found))
@@ -152,7 +153,7 @@ def evaluate(config: Config, tuned: Tuned, settings: MemorySettings) -> Iterator
     if settings.max_new_tokens:
         cache = _cache(config, settings, rows)
         # the loss is behind when texts are written; only a CPU's heap has not its room again
-        keeps = settings.device == "cpu"
+        keeps = settings.heap
         parts[1:] = [parts[1], cache] if keeps else [max(parts[1], cache, key=_bytes)]
     yield Phase(name="evaluate", parts=tuple(parts))
 
@@ -183,6 +184,6 @@ def _cache(config: Config, settings: MemorySettings, rows: int) -> Part:
     logits = rows * beams * config["vocab_size"] * 4 * 3
     return Part(
         name="cache",
-        bytes=(2 if settings.device == "cpu" else 1) * size + logits,
+        bytes=(2 if settings.heap else 1) * size + logits,
         reason=f"keys and values of {layers} layers, {beams} beams, {tokens} tokens",
     )

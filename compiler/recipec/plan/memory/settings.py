@@ -57,6 +57,11 @@ class MemorySettings:
     sharding: Sharding = "none"
     world_size: int = 1
 
+    @property
+    def heap(self) -> bool:
+        """Whether freed memory stays the process': on CPUs, but for FSDP, which gives it back."""
+        return self.device == "cpu" and self.sharding != "fsdp"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

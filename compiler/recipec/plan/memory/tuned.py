@@ -60,7 +60,7 @@ class Tuned:
     @cached_property
     def own(self) -> int:
         """Elements of the model's own weights that are trained in place."""
-        return sum(self._trained_of(layer) for layer in self.model.layers)
+        return sum(self.trained_of(layer) for layer in self.model.layers)
 
     @cached_property
     def copies(self) -> int:
@@ -82,7 +82,8 @@ class Tuned:
         found = self.by_name[layer]
         return layer in self.copied or next(found.parameters())[0] in self.trained
 
-    def _trained_of(self, layer: Layer) -> int:
+    def trained_of(self, layer: Layer) -> int:
+        """Elements of one of the model's layers that are trained in place."""
         names = [name for name, _ in layer.parameters()]
         if all(name in self.trained for name in names):
             return layer.size

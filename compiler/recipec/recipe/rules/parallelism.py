@@ -69,6 +69,13 @@ WITHOUT_FSDP: tuple[Undivided, ...] = (
     ),
     Undivided(
         section="training",
+        key="optimizer",
+        value="sgd",
+        why="torch has no fused SGD for divided weights",
+        instead=_ADAMW,
+    ),
+    Undivided(
+        section="training",
         key="mixed_precision",
         value="fp16",
         why="the scale of the loss follows from gradients that no process has whole",

@@ -53,7 +53,8 @@ def _batches(recipe: Recipe) -> Iterator[Broken]:
         yield from unshared
     elif micro is not None and share % micro:
         near = max(d for d in range(1, min(micro, share) + 1) if share % d == 0)
-        what = f"batch_size {batch}" if many == 1 else f"the {share} rows of each process"
+        rows = "1 row" if share == 1 else f"{share} rows"
+        what = f"batch_size {batch}" if many == 1 else f"the {rows} of each process"
         yield Broken(
             path=("training", "micro_batch_size"),
             message=f"micro_batch_size {micro} does not divide {what}",
