@@ -123,20 +123,21 @@ def test_faults_come_before_any_work_and_at_their_lines(project: Project) -> Non
         "deploy:\n"
         "  image: registry.example/team/tiny:v1\n"
         "  targets:\n"
-        "    gke: {nodes: 2, spots: true}\n",
+        "    gke: {nodes: 2, spots: true}\n"
+        "hardware: {nodes: 2}\n",
     )
     done = project.run("check", "recipes/tiny.yaml", code=1)
     assert "unknown key `spots` in `deploy.targets.gke`" in done.stderr
     assert "hint: did you mean `spot`?" in done.stderr
-    project.edit(", spots: true", "")
+    assert "unknown key `nodes` in `deploy.targets.gke`" in done.stderr
+    assert "hint: that key belongs at `hardware.nodes`" in done.stderr
+    project.edit("nodes: 2, spots: true", "")
     for command in ("check", "build"):
         done = project.run(command, "recipes/tiny.yaml", code=1)
         for message in (
             "tiny.yaml:6:10: error: registry.example/team/tiny:v1 has a tag; jobs name the image by"
             " the digest of the lock",
             "error: gke needs `output`",
-            "tiny.yaml:8:18: error: 2 machines would start 2 processes, and the recipe trains"
-            " with 1 process",
         ):
             assert message in done.stderr
     assert not project.build.exists()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from recipec.cli.frontend import Loaded
 from recipec.emit.jobs.job import Container, Job
 from recipec.emit.jobs.make import emitter_of, job_documents, job_faults
-from recipec.emit.jobs.shape import shape_faults, shape_of
+from recipec.emit.jobs.shape import shape_of
 from recipec.errors import Diagnostic, HashMismatch, RecipeError, UsageError
 from recipec.image.image import ADAPTED, OUTPUT, USER
 from recipec.image.target import Target
@@ -49,23 +49,15 @@ def faults_of_jobs(loaded: Loaded) -> list[Diagnostic]:
     document, found = loaded.document(), list(_image_faults(deploy.image))
     place = "registry.example/name" if found else deploy.image
     for target in targets_of(loaded):
-        found += faults_of(loaded, make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN))
+        found += job_faults(make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN))
     unique = dict.fromkeys(found)
     return [document.diagnostic(f.path, f.message, f.hint, key=f.at_key) for f in unique]
-
-
-def faults_of(loaded: Loaded, job: Job) -> Iterator[Broken]:
-    """Everything that one service cannot do of a job."""
-    yield from job_faults(job)
-    hardware = plan_hardware(loaded.recipe, Ledger())
-    if "nodes" in emitter_of(job.target).takes or job.settings.nodes == 1:
-        yield from shape_faults(job, hardware.world_size)
 
 
 def faults_of_target(loaded: Loaded, target: TargetName, image: str) -> None:
     """Look at one target before anything is built for it. Raises RecipeError or UsageError."""
     place = place_of(loaded, image).place
-    _refuse(loaded, faults_of(loaded, make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN)))
+    _refuse(loaded, job_faults(make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN)))
 
 
 def _refuse(loaded: Loaded, faults: Iterable[Broken]) -> None:
@@ -112,7 +104,7 @@ def make_job(
         name=recipe.name,
         run_id=run_id,
         container=container,
-        shape=shape_of(recipe, settings),
+        shape=shape_of(recipe),
         settings=settings,
         adapted=recipe.domain.corpus is not None,
     )
@@ -141,7 +133,7 @@ def documents_of(
         run_id_of(loaded, lock, lock.image, scripts),
         lock,
     )
-    _refuse(loaded, faults_of(loaded, job))
+    _refuse(loaded, job_faults(job))
     return job_documents(job)
 
 

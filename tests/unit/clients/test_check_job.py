@@ -35,7 +35,7 @@ ALL: tuple[TargetName, ...] = (
     "azure-vm",
     "ibm-vpc",
 )
-NO_NODES = {"compose", *MACHINES_ALONE}
+NO_NODES = set(MACHINES_ALONE)
 """Targets of one machine."""
 NO_SPOT = {"iks", "compose", *SETS}
 
@@ -43,7 +43,7 @@ GOOD = [
     (target, name)
     for target in ALL
     for name in cases(target)
-    if not (name == "four-machines" and target in NO_NODES)
+    if not (cases(target)[name].shape.nodes > 1 and target in NO_NODES)
     if not (name == "spot" and target in NO_SPOT)
 ]
 

@@ -39,15 +39,6 @@ def said(fault: Broken) -> tuple[str, str, str]:
         ),
         (
             "compose",
-            {"nodes": 2},
-            (
-                "nodes",
-                "`nodes` does nothing on compose: it runs on one machine",
-                "takes: adapted, output, retries",
-            ),
-        ),
-        (
-            "compose",
             {"output": "s3://a/b"},
             (
                 "output",
@@ -168,7 +159,7 @@ def said(fault: Broken) -> tuple[str, str, str]:
                 "zone",
                 "`zone` does nothing on sagemaker: the place follows from where the document is"
                 " sent",
-                "takes: adapted, checkpoints, disk_gb, identity, machine, max_hours, nodes, output,"
+                "takes: adapted, checkpoints, disk_gb, identity, machine, max_hours, output,"
                 " region, retries, spot",
             ),
         ),
@@ -180,7 +171,7 @@ def test_settings_that_a_service_refuses(
     assert said(one(target, **settings)) == expected
 
 
-ONE_H100 = Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", count=1))
+ONE_H100 = Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", processes=1))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +210,7 @@ ONE_H100 = Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", count=1))
         ),
         (
             "aks",
-            Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", count=3)),
+            Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", processes=3)),
             None,
             (
                 "machine",
@@ -263,6 +254,17 @@ def test_sagemaker_takes_images_from_its_own_registry_alone() -> None:
     (fault,) = job_faults(replace(made, container=other))
     assert fault.path == ("deploy", "image")
     assert fault.message == "SageMaker pulls images from Amazon ECR alone"
+
+
+@pytest.mark.parametrize("target", ["ec2", "gce", "azure-vm", "ibm-vpc"])
+def test_one_machine_is_not_several(target: TargetName) -> None:
+    fault = one(target, cases(target)["two-machines-of-cpus"])
+    assert fault.path == ("hardware", "nodes")
+    assert fault.message == f"{target} is one machine, and the recipe trains on 2"
+    assert fault.hint == (
+        "other targets have several, such as sagemaker, vertex, azureml, jobset and skypilot; or"
+        " leave `hardware.nodes` at 1"
+    )
 
 
 def test_a_run_that_begins_with_the_corpus_model_needs_to_be_told_where_it_is() -> None:

@@ -81,6 +81,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="ec2",
         takes=TAKES | {"compute", "identity"},
         needs=("boot",),
+        several=False,
         documents=documents,
         faults=faults,
     )

@@ -126,6 +126,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="gce",
         takes=TAKES | {"zone", "compute", "identity", "disk_gb"},
         needs=("boot", "zone"),
+        several=False,
         documents=documents,
         faults=faults,
     )

@@ -44,20 +44,18 @@ def documents(job: Job) -> dict[str, bytes]:
 def request(job: Job) -> dict[str, Any]:
     """The request's values, in the order of the API's page."""
     settings = job.settings
-    environment = job.environment(adapted=f"{INPUT}/{CHANNEL}")
     plain: dict[str, Any] = {
         "TrainingJobName": job.title(),
         "AlgorithmSpecification": {
             "TrainingImage": job.container.reference,
             "TrainingInputMode": "File",
-            **_entrypoint(job),
         },
         "RoleArn": settings.identity,
         "OutputDataConfig": {"S3OutputPath": settings.output},
         "ResourceConfig": _resources(job),
         "StoppingCondition": {"MaxRuntimeInSeconds": job.seconds},
         "EnableNetworkIsolation": True,
-        "Environment": {**environment, **_one_machine(job)},
+        "Environment": job.environment(adapted=f"{INPUT}/{CHANNEL}"),
         "Tags": [
             {"Key": "recipec/name", "Value": job.name},
             {"Key": "recipec/run-id", "Value": job.run_id},
@@ -74,17 +72,6 @@ def request(job: Job) -> dict[str, Any]:
     if settings.retries:
         plain["RetryStrategy"] = {"MaximumRetryAttempts": settings.retries}
     return plain
-
-
-def _entrypoint(job: Job) -> dict[str, list[str]]:
-    """Several processes on one machine are torchrun's; on several, the runtime finds its place."""
-    if job.shape.nodes > 1 or not job.launcher:
-        return {}
-    return {"ContainerEntrypoint": job.launcher, "ContainerArguments": ["train"]}
-
-
-def _one_machine(job: Job) -> dict[str, str]:
-    return {} if job.shape.nodes > 1 else job.rendezvous("127.0.0.1")
 
 
 def _resources(job: Job) -> dict[str, Any]:
@@ -191,7 +178,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="sagemaker",
         takes=frozenset(
             {
-                *("machine", "nodes", "region", "identity", "output", "checkpoints", "adapted"),
+                *("machine", "region", "identity", "output", "checkpoints", "adapted"),
                 *("spot", "max_hours", "retries", "disk_gb"),
             }
         ),

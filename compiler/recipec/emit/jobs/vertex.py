@@ -106,14 +106,9 @@ def _machine(job: Job) -> dict[str, Any]:
 
 
 def _container(job: Job) -> dict[str, Any]:
-    one = job.shape.nodes == 1
     told = job.environment(adapted=mounted(job.settings.adapted or ""))
-    told |= job.rendezvous("127.0.0.1") if one else {}
-    plain: dict[str, Any] = {"imageUri": job.container.reference}
-    if one and job.launcher:
-        plain["command"] = job.launcher
     env = [{"name": name, "value": value} for name, value in told.items()]
-    return {**plain, "args": ["train"], "env": env}
+    return {"imageUri": job.container.reference, "args": ["train"], "env": env}
 
 
 def mounted(uri: str) -> str:
@@ -166,7 +161,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
     "vertex": Emitter(
         target="vertex",
         takes=frozenset(
-            {"machine", "nodes", "identity", "output", "adapted", "spot", "max_hours", "disk_gb"}
+            {"machine", "identity", "output", "adapted", "spot", "max_hours", "disk_gb"}
         ),
         needs=("output",),
         documents=documents,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 WHY_NOT: Mapping[str, str] = {
     "machine": "it runs where its command is given",
-    "nodes": "it runs on one machine",
     "region": "the place follows from where the document is sent",
     "zone": "the place follows from where the document is sent",
     "project": "the place follows from where the document is sent",

@@ -43,9 +43,6 @@ class TargetSettings:
         Text | None,
         Meta(description="Machine type in the service's own spelling, such as ml.g5.xlarge."),
     ] = None
-    nodes: Annotated[
-        int, Meta(description="Machines that the processes are spread over.", ge=1, le=256)
-    ] = 1
     region: Annotated[Text | None, Meta(description="Region of the service.")] = None
     zone: Annotated[Text | None, Meta(description="Zone in the region.")] = None
     project: Annotated[
