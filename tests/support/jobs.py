@@ -48,6 +48,10 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "skypilot": {"output": "s3://my-bucket/runs"},
     "vertex": {"output": "gs://my-bucket/runs"},
     "azureml": {"output": "azureml://datastores/workspaceblobstore/paths/runs"},
+    "databricks": {
+        "output": "/Volumes/main/training/runs",
+        "project": "/Workspace/Users/me@example.com/recipec",
+    },
 }
 """What each target cannot do without."""
 
@@ -63,6 +67,7 @@ ACCELERATORS: Mapping[str, tuple[str, str]] = {
     "azure-vm": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "aks": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "iks": ("nvidia-l4", "nvidia-h100-80gb"),
+    "databricks": ("nvidia-a10g", "nvidia-h100-80gb"),
 }
 """What a target has one of, and eight of, in one machine."""
 
@@ -80,6 +85,12 @@ def cases(target: TargetName) -> dict[str, Case]:
     """The cases that a target must take, by name."""
     one, eight = ACCELERATORS.get(target, ("nvidia-l4", "nvidia-h100-80gb"))
     single, whole = Shape(accelerator=one, processes=1), Shape(accelerator=eight, processes=8)
+    more: dict[str, Case] = {}
+    if target == "databricks":  # it has no CPUs and no spot machines
+        more = {
+            "one-h100": Case(name="legal-t5", shape=replace(whole, processes=1)),
+            "two-machines-of-one": Case(name="legal-t5", shape=replace(single, nodes=2)),
+        }
     return {
         "one-gpu": Case(name="legal-t5", shape=single),
         "eight-gpus": Case(name="legal-t5", shape=whole),
@@ -89,6 +100,7 @@ def cases(target: TargetName) -> dict[str, Case]:
         "four-processes": Case(name="legal-t5", shape=Shape(threads=2, processes=4)),
         "two-machines-of-cpus": Case(name="legal-t5", shape=Shape(processes=2, nodes=2)),
         "experts": Case(name="7-clauses-moe", shape=replace(whole, threads=2)),
+        **more,
     }
 
 
@@ -118,7 +130,8 @@ def only_document(one: Job) -> bytes:
     """The document of a job that nothing is wrong with; of a machine, the request."""
     assert messages(one) == []
     made = job_documents(one)
-    requests = [data for name, data in made.items() if not name.endswith(".cloud-init.yaml")]
+    beside = (".cloud-init.yaml", ".command.sh")
+    requests = [data for name, data in made.items() if not name.endswith(beside)]
     assert len(requests) == 1
     return requests[0]
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compile if need be, then write build/NAME/jobs/ and print the paths."""
     from recipec.cli.frontend import load
-    from recipec.cli.jobs import FOLDER, documents_of, faults_of_target
+    from recipec.cli.jobs import FOLDER, documents_of, faults_of_target, tagged_reference
     from recipec.emit.jobs.make import emitter_of
 
     project, store = find_project(options.recipe, options.output), Store()
@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
         print_json({"target": options.target, "files": shown})
         return OK
     print("\n".join(shown))
-    flag = " --schema2" if emitter_of(options.target).schema2 else ""
-    say(f"the job takes the image from its registry: `recipec push RECIPE REFERENCE{flag}` first")
+    emitter, reference = emitter_of(options.target), "REFERENCE"
+    if emitter.tagged:
+        reference = tagged_reference(loaded, options.target, lock, options.image)
+    flag = " --schema2" if emitter.schema2 else ""
+    say(f"the job takes the image from its registry: `recipec push RECIPE {reference}{flag}` first")
     return OK

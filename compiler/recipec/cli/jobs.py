@@ -155,6 +155,12 @@ def reference_of(loaded: Loaded, target: TargetName, made: ExpectedImage, given:
     return f"{source.place}@{source.digest or usual}"
 
 
+def tagged_reference(loaded: Loaded, target: TargetName, lock: Lock, given: str) -> str:
+    """What the image is pushed as for a service that takes no digest. Raises as `reference_of`."""
+    assert lock.image is not None, "a build has put it there"
+    return Container(reference=reference_of(loaded, target, lock.image, given)).tagged
+
+
 def place_of(loaded: Loaded, given: str) -> Source:
     """Where the image lies: what `--image` says, or the recipe. Raises UsageError."""
     deploy = loaded.recipe.deploy

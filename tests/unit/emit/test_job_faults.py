@@ -267,6 +267,18 @@ def test_one_machine_is_not_several(target: TargetName) -> None:
     )
 
 
+def test_databricks_has_gpus_alone_and_wants_a_shell() -> None:
+    made = job("databricks", cases("databricks")["cpu"], output="s3://a", project="/Users/me")
+    bare = replace(made, container=replace(made.container, shell=False))
+    assert messages(bare) == [
+        "package_set: Databricks runs the command with the image's bash, and the image has none",
+        "databricks: the recipe wants machines of CPUs alone, and AI Runtime of Databricks has"
+        " none",
+        "output: 's3://a' is no folder of a volume of Unity Catalog",
+        "project: '/Users/me' is no folder of a workspace",
+    ]
+
+
 def test_a_run_that_begins_with_the_corpus_model_needs_to_be_told_where_it_is() -> None:
     made = replace(job("gke", cases("gke")["cpu"]), adapted=True)
     assert messages(made) == [

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from recipec.emit.jobs.make import job_documents
 from recipec.recipe.schema import TargetName
-from tests.support.jobs import CLUSTERS, cases, job, only_document
+from tests.support.jobs import CLUSTERS, DIGEST, cases, job, only_document
 
 
 def plain(target: TargetName, case: str) -> Any:
@@ -102,6 +103,29 @@ def test_skypilot_hands_on_what_it_says() -> None:
         assert f"--env {name} " in script
     assert "--network host" in script
     assert "SKYPILOT_N" not in plain("skypilot", "eight-gpus")["run"]
+
+
+def test_databricks_starts_the_runtime_once_a_machine() -> None:
+    made = job("databricks", cases("databricks")["four-machines"])
+    files = job_documents(made)
+    task = json.loads(files["databricks.json"])["tasks"][0]["ai_runtime_task"]
+    assert task["docker_image_url"] == f"registry.example/team/legal-t5:manifest-{DIGEST[7:]}"
+    (deployment,) = task["deployments"]
+    assert deployment["compute"] == {"accelerator_type": "GPU_8xH100", "accelerator_count": 32}
+    place = f"/Volumes/main/training/runs/{made.digits}"
+    assert files["databricks.command.sh"].decode() == (
+        "#!/bin/bash\n"
+        "exec env --unset=WORLD_SIZE --unset=RANK --unset=LOCAL_RANK \\\n"
+        "  RECIPEC_ENGINE=databricks \\\n"
+        f"  RECIPEC_RUN_ID={made.run_id} \\\n"
+        f"  RECIPEC_COLLECT={place} \\\n"
+        f"  RECIPEC_CHECKPOINTS={place}/checkpoints \\\n"
+        "  RECIPEC_NODES=4 \\\n"
+        '  RECIPEC_NODE_RANK="$NODE_RANK" \\\n'
+        '  RECIPEC_MASTER_ADDR="$MASTER_ADDR" \\\n'
+        '  RECIPEC_MASTER_PORT="$MASTER_PORT" \\\n'
+        "  /usr/bin/python3 -m recipec_runtime train\n"
+    )
 
 
 def test_compose_plays_several_machines_on_one() -> None:

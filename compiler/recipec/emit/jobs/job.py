@@ -17,6 +17,9 @@ from recipec.recipe.schema import TargetName, TargetSettings
 PORT = 29500
 """Where the first process waits for the others: the runtime's default, which is torchrun's own."""
 
+TAG = "manifest-"
+"""Before a digest in a tag; `sha256-` is what registries put before digests of their own."""
+
 RESERVE = 13
 """Characters of a job's name behind the recipe's: a hyphen and twelve digits of the run id."""
 
@@ -60,6 +63,12 @@ class Container:
     """Its CPython."""
     shell: bool = False
     """Whether it has bash and what start scripts take for granted."""
+
+    @property
+    def tagged(self) -> str:
+        """The reference with a tag that holds the digest, for services that take no digest."""
+        place, _, digest = self.reference.partition("@")
+        return f"{place}:{digest.replace('sha256:', TAG)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +140,8 @@ class Emitter:
     """Whether it wants the Docker schema2 manifest, not the OCI one."""
     derived: bool = False
     """Whether an image made from ours may stand in for it, such as one that runs as root."""
+    tagged: bool = False
+    """Whether it names the image by a tag, `Container.tagged`, and not by its digest."""
     several: bool = True
     """Whether a job may have several machines."""
     documents: Callable[[Job], dict[str, bytes]]

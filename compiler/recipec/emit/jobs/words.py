@@ -39,6 +39,8 @@ EXAMPLES: Mapping[str, str] = {
     "azureml.output": "azureml://datastores/workspaceblobstore/paths/runs",
     "skypilot.output": "s3://my-bucket/runs",
     "vertex.output": "gs://my-bucket/runs",
+    "databricks.output": "/Volumes/main/training/runs",
+    "databricks.project": "/Workspace/Users/me@example.com/recipec",
     "boot": "ami-0123456789abcdef0",
     "gce.boot": "projects/debian-cloud/global/images/family/debian-12",
     "azure-vm.boot": "Debian:debian-12:12-gen2:latest",

@@ -47,7 +47,12 @@ class TargetSettings:
     zone: Annotated[Text | None, Meta(description="Zone in the region.")] = None
     project: Annotated[
         Text | None,
-        Meta(description="Google: the project. Azure, IBM: the resource group."),
+        Meta(
+            description=(
+                "IBM: the id of the resource group. Databricks: the folder of the workspace that"
+                " the command is put into."
+            )
+        ),
     ] = None
     namespace: Annotated[Text | None, Meta(description="Kubernetes: the namespace.")] = None
     compute: Annotated[
@@ -72,8 +77,8 @@ class TargetSettings:
         Text | None,
         Meta(
             description=(
-                "Where the results go: s3://..., gs://..., azureml://..., pvc:CLAIM/FOLDER, or a"
-                " folder of the machine."
+                "Where the results go: s3://..., gs://..., azureml://..., pvc:CLAIM/FOLDER,"
+                " /Volumes/..., or a folder of the machine."
             )
         ),
     ] = None
