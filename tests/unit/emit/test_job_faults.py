@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -224,6 +225,86 @@ def test_machines_without_what_the_run_needs(
     target: TargetName, case: Case, machine: str | None, expected: tuple[str, str, str]
 ) -> None:
     assert said(one(target, case, machine=machine)) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "machine", "settings", "expected"),
+    [
+        (
+            "ec2",
+            "p5.48xlarge",
+            {"zone": "eu-west-3a"},
+            (
+                "zone",
+                "aws does not offer p5.48xlarge in eu-west-3, as of 2026-10-01",
+                "regions that have it: eu-north-1, eu-west-2 ...",
+            ),
+        ),
+        (
+            "ec2",
+            "p5.48xlarge",
+            {"zone": "north"},
+            ("zone", "'north' is no zone of EC2", "such as us-east-1a"),
+        ),
+        (
+            "gce",
+            "a3-highgpu-8g",
+            {"zone": "us-west2-a"},
+            (
+                "zone",
+                "google does not offer a3-highgpu-8g in us-west2-a, as of 2026-11-23",
+                "zones that have it: us-central1-a, us-central1-b, us-central1-c, us-east4-a,"
+                " us-east4-b, us-east4-c ...",
+            ),
+        ),
+    ],
+)
+def test_a_place_without_the_machine(
+    target: TargetName, machine: str, settings: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    case = cases(target)["eight-gpus"]
+    assert said(one(target, case, machine=machine, **settings)) == expected
+
+
+def test_sagemaker_runs_where_its_image_lies() -> None:
+    made = job("sagemaker", cases("sagemaker")["eight-gpus"])
+    assert messages(made) == []
+    place = made.container.reference.replace("us-east-1", "eu-central-1")
+    (fault,) = job_faults(replace(made, container=replace(made.container, reference=place)))
+    assert said(fault) == (
+        "region",
+        "aws does not offer p5.48xlarge in eu-central-1, as of 2026-10-01",
+        "regions that have it: eu-north-1, eu-west-2 ...",
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "zone"), [("p5.48xlarge", "us-east-1a"), ("p3.16xlarge", "us-north-7b")]
+)
+def test_a_place_that_has_it_and_a_machine_that_nobody_knows_of(machine: str, zone: str) -> None:
+    eight = "nvidia-v100-16gb" if machine.startswith("p3") else "nvidia-h100-80gb"
+    case = Case(name="a", shape=Shape(accelerator=eight, processes=8))
+    made = job("ec2", case, machine=machine, zone=zone)
+    assert messages(made) == []
+    request = json.loads(job_documents(made)["ec2.json"])
+    assert request["Placement"] == {"AvailabilityZone": zone}
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "message"),
+    [
+        ("azureml", {"max_hours": 505}, "a job of Azure ML ends after 504 hours at the latest"),
+        (
+            "azureml",
+            {"max_hours": 169, "spot": True},
+            "a job of Azure ML on spot machines ends after 168 hours at the latest",
+        ),
+        ("gce", {"max_hours": 0.005}, "Compute Engine takes no limit below 30 seconds"),
+        ("gce", {"max_hours": 2881}, "Compute Engine stops a machine after 2880 hours at the"),
+    ],
+)
+def test_limits_of_time(target: TargetName, settings: dict[str, Any], message: str) -> None:
+    assert one(target, **settings).message.startswith(message)
 
 
 def test_a_machine_of_cpus_is_taken_as_it_is_named() -> None:

@@ -23,8 +23,9 @@ SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
 TRAINED, CHECKPOINTS, ADAPTED = "trained", "checkpoints", "adapted"
 """Outputs and input; the runtime finds the outputs by these names."""
 LONGEST_NAME = 255
-LONGEST_HOURS = 30 * 24
-"""Of a job on serverless compute or on a cluster; the service's quota page."""
+LONGEST_HOURS, LONGEST_SPOT_HOURS = 21 * 24, 7 * 24
+"""Of a job, and of one on machines that may be taken away: the service's page "Manage and increase
+quotas and limits", January 2026."""
 
 _PLACE = re.compile(
     r"azureml://(subscriptions/[^\s/]+/resourcegroups/[^\s/]+/workspaces/[^\s/]+/)?"
@@ -120,11 +121,13 @@ def faults(job: Job) -> Iterator[Broken]:
             f"{settings.identity!r} is not the client id of a managed identity",
             "such as 00000000-0000-0000-0000-000000000000",
         )
-    if settings.max_hours > LONGEST_HOURS:
+    longest = LONGEST_SPOT_HOURS if settings.spot else LONGEST_HOURS
+    if settings.max_hours > longest:
+        which = "a job of Azure ML on spot machines" if settings.spot else "a job of Azure ML"
         yield job.broken(
             "max_hours",
-            f"a job of Azure ML ends after {LONGEST_HOURS} hours at the latest",
-            f"at most {LONGEST_HOURS}; the run goes on from its checkpoint in another job",
+            f"{which} ends after {longest} hours at the latest",
+            f"at most {longest}; the run goes on from its checkpoint in another job",
         )
     if settings.compute is None:
         yield from machine_faults(job, "azure")

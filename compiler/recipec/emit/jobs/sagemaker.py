@@ -15,7 +15,7 @@ from typing import Any
 
 from recipec.catalog.hardware import Machine
 from recipec.emit.jobs.job import Emitter, Job
-from recipec.emit.jobs.machines import described, machine_faults, machine_of
+from recipec.emit.jobs.machines import described, machine_faults, machine_of, place_faults
 from recipec.emit.jobs.text import json_text
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName
@@ -24,7 +24,8 @@ CHECKPOINTS, INPUT = "/opt/ml/checkpoints", "/opt/ml/input/data"
 CHANNEL = "adapted"
 
 LONGEST_RUN = 28 * 24
-"""Hours of a training job at most."""
+"""Hours of a training job at most, all of its tries together: the API reference of
+StoppingCondition. An account's quota may be less, and is raised on demand."""
 LONGEST_IMAGE = 255
 MOST_RETRIES = 30
 DISK_GB = 50
@@ -112,6 +113,10 @@ def faults(job: Job) -> Iterator[Broken]:
         )
     else:
         yield from machine_faults(job, "aws", _spelling)
+        # SageMaker has no more machines in a region than EC2.
+        region = settings.region or _region(job)
+        if region:
+            yield from place_faults(job, "aws", "region", region, _spelling)
     if settings.disk_gb and _own_disk(job):
         machine = machine_of(job, "aws", _spelling)
         yield job.broken(
@@ -128,6 +133,12 @@ def faults(job: Job) -> Iterator[Broken]:
         if uri is not None and not _BUCKET.fullmatch(uri):
             yield job.broken(key, f"{uri!r} is no place in S3", "such as s3://my-bucket/runs")
     yield from _limits(job)
+
+
+def _region(job: Job) -> str:
+    """That of the image's repository, which the job runs in; empty if it is in no such one."""
+    found = _REGISTRY.fullmatch(job.container.reference)
+    return found[1] if found else ""
 
 
 def _limits(job: Job) -> Iterator[Broken]:

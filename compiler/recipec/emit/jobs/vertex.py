@@ -24,8 +24,6 @@ MOUNTED = "/gcs/"
 
 DISK_GB = 100
 LONGEST_LABEL = 63
-LONGEST_HOURS = 7 * 24
-"""The service's own limit of `timeout`."""
 
 ACCELERATORS: Mapping[str, str] = {
     "nvidia-t4": "NVIDIA_TESLA_T4",
@@ -140,12 +138,6 @@ def faults(job: Job) -> Iterator[Broken]:
             "identity",
             f"{settings.identity!r} is no service account",
             "such as training@my-project.iam.gserviceaccount.com",
-        )
-    if settings.max_hours > LONGEST_HOURS:
-        yield job.broken(
-            "max_hours",
-            f"a job of Vertex AI ends after {LONGEST_HOURS} hours at the latest",
-            f"at most {LONGEST_HOURS}; the run goes on from its checkpoint in another job",
         )
     if job.shape.count and job.shape.accelerator not in ACCELERATORS:
         yield job.broken(

@@ -46,6 +46,7 @@ EXAMPLES: Mapping[str, str] = {
     "azure-vm.boot": "Debian:debian-12:12-gen2:latest",
     "ibm-vpc.boot": "r006-01234567-89ab-cdef-0123-456789abcdef",
     "ibm-vpc.compute": "0717-01234567-89ab-cdef-0123-456789abcdef",
+    "ec2.zone": "us-east-1a",
     "ibm-vpc.zone": "us-south-1",
     "azure-vm.compute": "/subscriptions/ID/resourceGroups/NAME/providers/Microsoft.Network"
     "/networkInterfaces/NAME",
