@@ -69,7 +69,8 @@ def test_documents_name_the_image_by_the_lock_and_the_run_by_its_id(project: Pro
     place = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/tiny"
     request = json.loads((project.build / "jobs/sagemaker.json").read_bytes())
     pod = YAML(typ="safe").load(project.build / "jobs/gke.yaml")["spec"]["template"]["spec"]
-    assert request["AlgorithmSpecification"]["TrainingImage"] == f"{place}@{built['schema2']}"
+    root = project.json("inspect", "recipes/tiny.yaml")["as_root_schema2"]
+    assert request["AlgorithmSpecification"]["TrainingImage"] == f"{place}@{root}"
     assert pod["containers"][0]["image"] == f"{place}@{built['image']}"
     assert request["Tags"][1] == {"Key": "recipec/run-id", "Value": built["run_id"]}
     assert {"name": "RECIPEC_RUN_ID", "value": built["run_id"]} in pod["containers"][0]["env"]

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         built = compile_recipe(project, store=store, progress=bars, jobs=options.jobs)
     lock, loaded = read_lock(project), load(project, store)
     assert lock is not None, "a compile has written it"
-    made = documents_of(loaded, options.target, lock, built.scripts, options.image)
+    made = documents_of(loaded, options.target, lock, built.scripts, store, options.image)
     paths = [built.folder / FOLDER / name for name in made]
     for path, data in zip(paths, made.values(), strict=True):
         write_atomically(path, data)
@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     print("\n".join(shown))
     emitter, reference = emitter_of(options.target), "REFERENCE"
     if emitter.tagged:
-        reference = tagged_reference(loaded, options.target, lock, options.image)
-    flag = " --schema2" if emitter.schema2 else ""
-    say(f"the job takes the image from its registry: `recipec push RECIPE {reference}{flag}` first")
+        reference = tagged_reference(loaded, options.target, lock, store, options.image)
+    flags = " --schema2" * emitter.schema2 + " --user root" * emitter.root
+    command = f"recipec push RECIPE {reference}{flags}"
+    say(f"the job takes the image from its registry: `{command}` first")
     return OK

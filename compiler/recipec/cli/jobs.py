@@ -15,6 +15,7 @@ from recipec.emit.jobs.shape import shape_of
 from recipec.errors import Diagnostic, HashMismatch, RecipeError, UsageError
 from recipec.image.image import ADAPTED, OUTPUT, USER
 from recipec.image.target import Target
+from recipec.image.variant import root_digests
 from recipec.pins.lockfile import ExpectedImage, Lock
 from recipec.plan.evaluation import plan_hardware
 from recipec.plan.ledger import Ledger
@@ -22,6 +23,7 @@ from recipec.publish.reference import Source, parse_source
 from recipec.recipe.bases import in_registry
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName, TargetSettings
+from recipec.store import Store
 
 FOLDER = "jobs"
 """Where the documents lie in a build folder."""
@@ -117,7 +119,12 @@ def _interpreter(lock: Lock) -> str:
 
 
 def documents_of(
-    loaded: Loaded, target: TargetName, lock: Lock, scripts: Mapping[str, str], image: str = ""
+    loaded: Loaded,
+    target: TargetName,
+    lock: Lock,
+    scripts: Mapping[str, str],
+    store: Store,
+    image: str = "",
 ) -> dict[str, bytes]:
     """A target's documents by file name, for the image that the lock expects.
 
@@ -129,7 +136,7 @@ def documents_of(
     job = make_job(
         loaded,
         target,
-        reference_of(loaded, target, lock.image, image),
+        reference_of(loaded, target, lock.image, store, image),
         run_id_of(loaded, lock, lock.image, scripts),
         lock,
     )
@@ -137,28 +144,33 @@ def documents_of(
     return job_documents(job)
 
 
-def reference_of(loaded: Loaded, target: TargetName, made: ExpectedImage, given: str) -> str:
-    """REGISTRY/NAME@DIGEST of the image that the lock expects.
+def reference_of(
+    loaded: Loaded, target: TargetName, made: ExpectedImage, store: Store, given: str
+) -> str:
+    """REGISTRY/NAME@DIGEST of the image that the lock expects, or of its variant that is root.
 
     Raises UsageError or HashMismatch.
     """
-    source = place_of(loaded, given)
-    emitter, ours = emitter_of(target), {made.manifest, made.schema2}
-    usual = made.schema2 if emitter.schema2 else made.manifest
-    if source.digest and source.digest not in ours and not emitter.derived:
+    source, emitter = place_of(loaded, given), emitter_of(target)
+    oci, docker = made.manifest, made.schema2
+    if emitter.root:
+        oci, docker = root_digests(made.config, (oci, docker), store)
+    if source.digest and source.digest not in {oci, docker, made.manifest, made.schema2}:
         raise HashMismatch(
             "the image that --image names",
-            expected=f"{made.manifest} (or {made.schema2}, its schema2 twin)",
+            expected=f"{oci} (or {docker}, its schema2 twin)",
             found=source.digest,
             hint="leave the digest out, and the lock's is taken",
         )
-    return f"{source.place}@{source.digest or usual}"
+    return f"{source.place}@{source.digest or (docker if emitter.schema2 else oci)}"
 
 
-def tagged_reference(loaded: Loaded, target: TargetName, lock: Lock, given: str) -> str:
+def tagged_reference(
+    loaded: Loaded, target: TargetName, lock: Lock, store: Store, given: str
+) -> str:
     """What the image is pushed as for a service that takes no digest. Raises as `reference_of`."""
     assert lock.image is not None, "a build has put it there"
-    return Container(reference=reference_of(loaded, target, lock.image, given)).tagged
+    return Container(reference=reference_of(loaded, target, lock.image, store, given)).tagged
 
 
 def place_of(loaded: Loaded, given: str) -> Source:
@@ -181,10 +193,12 @@ def run_id_of(loaded: Loaded, lock: Lock, made: ExpectedImage, scripts: Mapping[
     return address(made.config, scripts, lock, plan_hardware(loaded.recipe, Ledger()))
 
 
-def every_document(loaded: Loaded, lock: Lock, scripts: Mapping[str, str]) -> dict[str, bytes]:
+def every_document(
+    loaded: Loaded, lock: Lock, scripts: Mapping[str, str], store: Store
+) -> dict[str, bytes]:
     """The documents of every target that the recipe names, by path in the build folder."""
     found: dict[str, bytes] = {}
     for target in targets_of(loaded):
-        made = documents_of(loaded, target, lock, scripts)
+        made = documents_of(loaded, target, lock, scripts, store)
         found |= {f"{FOLDER}/{name}": data for name, data in made.items()}
     return dict(sorted(found.items()))

@@ -138,8 +138,8 @@ class Emitter:
     """Settings that it cannot do without."""
     schema2: bool = False
     """Whether it wants the Docker schema2 manifest, not the OCI one."""
-    derived: bool = False
-    """Whether an image made from ours may stand in for it, such as one that runs as root."""
+    root: bool = False
+    """Whether it wants the variant of the image that runs as root (`recipec push --user root`)."""
     tagged: bool = False
     """Whether it names the image by a tag, `Container.tagged`, and not by its digest."""
     several: bool = True

@@ -1,9 +1,10 @@
 """Amazon SageMaker: the request of CreateTrainingJob as JSON.
 
 In: a `Job`. Out: sagemaker.json, for `aws sagemaker create-training-job --cli-input-json`. The
-service starts the image with the one word `train`; what the run leaves in /opt/ml/model becomes
-model.tar.gz at the job's end, and what lies in /opt/ml/checkpoints is copied to S3 all the while.
-The runtime knows both folders by RECIPEC_ENGINE.
+service starts the image with the one word `train`, as the user that the image names: root, to whom
+its folders belong. What the run leaves in /opt/ml/model becomes model.tar.gz at the job's end, and
+what lies in /opt/ml/checkpoints is copied to S3 all the while. The runtime knows both folders by
+RECIPEC_ENGINE.
 Limits: the API reference of CreateTrainingJob, and the service's own model in botocore.
 """
 
@@ -195,7 +196,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         ),
         needs=("identity", "output"),
         schema2=True,
-        derived=True,
+        root=True,
         documents=documents,
         faults=faults,
     )
