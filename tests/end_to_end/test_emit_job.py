@@ -69,7 +69,8 @@ def test_documents_name_the_image_by_the_lock_and_the_run_by_its_id(project: Pro
     place = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/tiny"
     request = json.loads((project.build / "jobs/sagemaker.json").read_bytes())
     pod = YAML(typ="safe").load(project.build / "jobs/gke.yaml")["spec"]["template"]["spec"]
-    assert request["AlgorithmSpecification"]["TrainingImage"] == f"{place}@{built['schema2']}"
+    root = project.json("inspect", "recipes/tiny.yaml")["as_root_schema2"]
+    assert request["AlgorithmSpecification"]["TrainingImage"] == f"{place}@{root}"
     assert pod["containers"][0]["image"] == f"{place}@{built['image']}"
     assert request["Tags"][1] == {"Key": "recipec/run-id", "Value": built["run_id"]}
     assert {"name": "RECIPEC_RUN_ID", "value": built["run_id"]} in pod["containers"][0]["env"]
@@ -123,20 +124,21 @@ def test_faults_come_before_any_work_and_at_their_lines(project: Project) -> Non
         "deploy:\n"
         "  image: registry.example/team/tiny:v1\n"
         "  targets:\n"
-        "    gke: {nodes: 2, spots: true}\n",
+        "    gke: {nodes: 2, spots: true}\n"
+        "hardware: {nodes: 2}\n",
     )
     done = project.run("check", "recipes/tiny.yaml", code=1)
     assert "unknown key `spots` in `deploy.targets.gke`" in done.stderr
     assert "hint: did you mean `spot`?" in done.stderr
-    project.edit(", spots: true", "")
+    assert "unknown key `nodes` in `deploy.targets.gke`" in done.stderr
+    assert "hint: that key belongs at `hardware.nodes`" in done.stderr
+    project.edit("nodes: 2, spots: true", "")
     for command in ("check", "build"):
         done = project.run(command, "recipes/tiny.yaml", code=1)
         for message in (
             "tiny.yaml:6:10: error: registry.example/team/tiny:v1 has a tag; jobs name the image by"
             " the digest of the lock",
             "error: gke needs `output`",
-            "tiny.yaml:8:18: error: 2 machines would start 2 processes, and the recipe trains"
-            " with 1 process",
         ):
             assert message in done.stderr
     assert not project.build.exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemons import docker_daemon
+from tests.support.daemons import docker_daemon, registry
 from tests.support.platformruns import Docker, sagemaker_tree
 from tests.support.projects import Project, make_project, weights
 
@@ -110,7 +110,7 @@ def test_sagemaker_is_told_what_is_wrong(docker: Docker, tmp_path: Path) -> None
 
 
 def test_sagemaker_s_folders_are_root_s(docker: Docker, tmp_path: Path) -> None:
-    """The image's own user is nobody there; one line makes an image of the same layers that is."""
+    """The image's own user is nobody there."""
     tree = sagemaker_tree(tmp_path / "ml")
     code, said = docker.run("train", volumes={"/opt/ml": tree})
     assert code == 3
@@ -122,21 +122,37 @@ def test_sagemaker_s_folders_are_root_s(docker: Docker, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_image_that_runs_as_root_is_one_line_more(
+def test_the_image_and_the_words_of_a_job_of_sagemaker(
     docker: Docker, trained: Project, tmp_path: Path
 ) -> None:
-    (tmp_path / "Dockerfile").write_text(f"FROM {docker.image}\nUSER 0:0\n")
-    docker.client("build", "--network", "none", "--tag", "as-root", str(tmp_path))
-    layers = "{{json .RootFS.Layers}}"
-    ours, theirs = (
-        docker.client("image", "inspect", "--format", layers, name).stdout
-        for name in (docker.image, "as-root")
-    )
-    assert ours == theirs
+    """`push --user root`, pulled by the digest of the document, with the document's variables."""
+    recipe, ecr = str(trained.recipe), "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/tiny"
+    deploy = f"""
+deploy:
+  image: {ecr}
+  targets: {{sagemaker: {{identity: 'arn:aws:iam::123456789012:role/a', output: s3://my-bucket}}}}
+"""
+    before = trained.recipe.read_text()
+    trained.recipe.write_text(before + deploy)
+    try:
+        trained.run("emit-job", "sagemaker", recipe)
+    finally:
+        trained.recipe.write_text(before)
+    request = json.loads((trained.build / "jobs/sagemaker.json").read_bytes())
+    digest = request["AlgorithmSpecification"]["TrainingImage"].partition("@")[2]
+    with registry(tmp_path / "registry") as served:
+        place = f"{served.host}/team/tiny"
+        trained.run("push", recipe, place, "--schema2", "--user", "root")
+        docker.client("pull", f"{place}@{digest}")
     tree = sagemaker_tree(tmp_path / "ml")
-    code, said = docker.run("train", volumes={"/opt/ml": tree}, image="as-root")
+    code, said = docker.run(
+        "train",
+        volumes={"/opt/ml": tree},
+        environment=request["Environment"],
+        image=f"{place}@{digest}",
+    )
     assert code == 0, said
-    same_but_for_the_run_id(tree / "model", trained)
+    assert dict(weights(tree / "model")) == dict(weights(trained.build / "train"))
 
 
 @pytest.mark.slow

@@ -1,8 +1,7 @@
 """Jobs of every kind that a service must take, and documents with a mistake in them.
 
-The shapes are those of the issue: one GPU, eight, several machines, spot, CPUs, a mixture of
-experts; the last two are recipes of this repository, the others are values, because what a recipe
-may name depends on what the language knows by now.
+One GPU, eight, several machines, spot, CPUs with one process and with several, a mixture of
+experts: as values, so that a target meets shapes of which this repository has no recipe.
 """
 
 from __future__ import annotations
@@ -49,6 +48,10 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "skypilot": {"output": "s3://my-bucket/runs"},
     "vertex": {"output": "gs://my-bucket/runs"},
     "azureml": {"output": "azureml://datastores/workspaceblobstore/paths/runs"},
+    "databricks": {
+        "output": "/Volumes/main/training/runs",
+        "project": "/Workspace/Users/me@example.com/recipec",
+    },
 }
 """What each target cannot do without."""
 
@@ -64,6 +67,7 @@ ACCELERATORS: Mapping[str, tuple[str, str]] = {
     "azure-vm": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "aks": ("nvidia-a100-pcie-80gb", "nvidia-h100-80gb"),
     "iks": ("nvidia-l4", "nvidia-h100-80gb"),
+    "databricks": ("nvidia-a10g", "nvidia-h100-80gb"),
 }
 """What a target has one of, and eight of, in one machine."""
 
@@ -80,14 +84,23 @@ class Case:
 def cases(target: TargetName) -> dict[str, Case]:
     """The cases that a target must take, by name."""
     one, eight = ACCELERATORS.get(target, ("nvidia-l4", "nvidia-h100-80gb"))
-    single, whole = Shape(accelerator=one, count=1), Shape(accelerator=eight, count=8)
+    single, whole = Shape(accelerator=one, processes=1), Shape(accelerator=eight, processes=8)
+    more: dict[str, Case] = {}
+    if target == "databricks":  # it has no CPUs and no spot machines
+        more = {
+            "one-h100": Case(name="legal-t5", shape=replace(whole, processes=1)),
+            "two-machines-of-one": Case(name="legal-t5", shape=replace(single, nodes=2)),
+        }
     return {
         "one-gpu": Case(name="legal-t5", shape=single),
         "eight-gpus": Case(name="legal-t5", shape=whole),
         "four-machines": Case(name="legal-t5", shape=replace(whole, nodes=4)),
         "spot": Case(name="legal-t5", shape=single, spot=True),
         "cpu": Case(name="x" * 63, shape=Shape(threads=4)),
+        "four-processes": Case(name="legal-t5", shape=Shape(threads=2, processes=4)),
+        "two-machines-of-cpus": Case(name="legal-t5", shape=Shape(processes=2, nodes=2)),
         "experts": Case(name="7-clauses-moe", shape=replace(whole, threads=2)),
+        **more,
     }
 
 
@@ -97,7 +110,6 @@ def job(target: TargetName, case: Case, **more: Any) -> Job:
     if target in SETS and case.shape.count:
         more = {"machine": MACHINES[case.shape.accelerator], **more}
     wanted = {**SETTINGS[kind], **({"spot": True, **SPOT.get(kind, {})} if case.spot else {})}
-    nodes = {"nodes": case.shape.nodes} if case.shape.nodes > 1 else {}
     place = f"{REGISTRIES.get(target, 'registry.example/team')}/{case.name}"
     return Job(
         target=target,
@@ -105,7 +117,7 @@ def job(target: TargetName, case: Case, **more: Any) -> Job:
         run_id=RUN_ID,
         container=Container(reference=f"{place[:170]}@{DIGEST}", shell=True),
         shape=case.shape,
-        settings=TargetSettings(**{**wanted, **nodes, **more}),
+        settings=TargetSettings(**{**wanted, **more}),
     )
 
 
@@ -118,7 +130,8 @@ def only_document(one: Job) -> bytes:
     """The document of a job that nothing is wrong with; of a machine, the request."""
     assert messages(one) == []
     made = job_documents(one)
-    requests = [data for name, data in made.items() if not name.endswith(".cloud-init.yaml")]
+    beside = (".cloud-init.yaml", ".command.sh")
+    requests = [data for name, data in made.items() if not name.endswith(beside)]
     assert len(requests) == 1
     return requests[0]
 

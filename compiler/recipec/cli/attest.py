@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,10 @@ from recipec.store import Store, sha256, write_atomically
 
 if TYPE_CHECKING:
     from recipec.cli.state import Built
-    from recipec.image.image import Descriptor
+    from recipec.image.image import Image
     from recipec.pins.lockfile import Lock
     from recipec.progress import Progress
     from recipec.publish.referrers import Artifact
-    from recipec.publish.remote import Remote
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     project, store = find_project(options.recipe, options.output), Store()
     with quiet_or_bars(options.json) as bars:
         built = compile_recipe(project, store=store, progress=bars, jobs=options.jobs)
+        if options.reference is not None:
+            built = replace(built, image=_image_at(options.reference, built.image, store))
         artifacts = make_evidence(built, store, bars)
     folder = built.folder / "evidence"
     files = {artifact.title: folder / artifact.title for artifact in artifacts}
@@ -147,7 +149,9 @@ def _attach(
     # A key that cannot be read stops everything before anything is attached.
     signer = read_private(options.sign, key_password) if options.sign is not None else None
     remote = Remote(target, write=True)
-    subject = _subject(remote, asked, built)
+    subject = remote.image(asked).descriptor
+    if subject.digest not in (built.image.manifest.digest, built.image.schema2.digest):
+        raise _other(options.reference, built.image, subject.digest)
     attached = attach(remote, subject, artifacts, store)
     if signer is not None:
         for digest in (subject.digest, *(manifest.digest for manifest in attached)):
@@ -162,15 +166,27 @@ def _attach(
     }
 
 
-def _subject(remote: Remote, asked: str, built: Built) -> Descriptor:
-    """The manifest in the registry. Raises HashMismatch if it is not the image that was built."""
-    found = remote.image(asked).descriptor
-    ours = (built.image.manifest.digest, built.image.schema2.digest)
-    if found.digest not in ours:
-        raise HashMismatch(
-            f"{remote.name}:{asked}" if not asked.startswith("sha256:") else remote.name,
-            expected=built.image.manifest.digest,
-            found=found.digest,
-            hint="that is another image: push this one there first, with `recipec push`",
-        )
-    return found
+def _image_at(reference: str, image: Image, store: Store) -> Image:
+    """Which image lies there: the one that was built, or its variant that runs as root.
+
+    Raises HashMismatch if it is neither.
+    """
+    from recipec.image.variant import as_root
+    from recipec.publish.remote import Remote, parse_place
+
+    target, asked = parse_place(reference)
+    remote = Remote(target)
+    found = remote.image(asked).descriptor.digest
+    for one in (image, as_root(image, store)):
+        if found in (one.manifest.digest, one.schema2.digest):
+            return one
+    raise _other(reference, image, found)
+
+
+def _other(reference: str, image: Image, found: str) -> HashMismatch:
+    return HashMismatch(
+        reference.partition("@")[0],
+        expected=image.manifest.digest,
+        found=found,
+        hint="that is another image: push this one there first, with `recipec push`",
+    )

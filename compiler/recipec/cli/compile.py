@@ -165,7 +165,7 @@ def _compile_one(
         built=built,
         lock=lock,
         files=made.files,
-        jobs=_jobs(loaded, lock, built.scripts),
+        jobs=_jobs(loaded, lock, built.scripts, store),
         stages=made.stages,
         sources=digests(loaded.sources),
         inputs=inputs,
@@ -182,13 +182,13 @@ def _refuse_jobs(loaded: Loaded) -> None:
             raise RecipeError(faults)
 
 
-def _jobs(loaded: Loaded, lock: Lock, scripts: Mapping[str, str]) -> dict[str, bytes]:
+def _jobs(loaded: Loaded, lock: Lock, scripts: Mapping[str, str], store: Store) -> dict[str, bytes]:
     """The job documents, by path in the build folder."""
     if loaded.recipe.deploy is None:
         return {}
     from recipec.cli.jobs import every_document
 
-    return every_document(loaded, lock, scripts)
+    return every_document(loaded, lock, scripts, store)
 
 
 def of_member(error: StaleLock, project: Project) -> StaleLock:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compile if need be, then write build/NAME/jobs/ and print the paths."""
     from recipec.cli.frontend import load
-    from recipec.cli.jobs import FOLDER, documents_of, faults_of_target
+    from recipec.cli.jobs import FOLDER, documents_of, faults_of_target, tagged_reference
     from recipec.emit.jobs.make import emitter_of
 
     project, store = find_project(options.recipe, options.output), Store()
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         built = compile_recipe(project, store=store, progress=bars, jobs=options.jobs)
     lock, loaded = read_lock(project), load(project, store)
     assert lock is not None, "a compile has written it"
-    made = documents_of(loaded, options.target, lock, built.scripts, options.image)
+    made = documents_of(loaded, options.target, lock, built.scripts, store, options.image)
     paths = [built.folder / FOLDER / name for name in made]
     for path, data in zip(paths, made.values(), strict=True):
         write_atomically(path, data)
@@ -48,6 +48,10 @@ def run(options: argparse.Namespace) -> int:
         print_json({"target": options.target, "files": shown})
         return OK
     print("\n".join(shown))
-    flag = " --schema2" if emitter_of(options.target).schema2 else ""
-    say(f"the job takes the image from its registry: `recipec push RECIPE REFERENCE{flag}` first")
+    emitter, reference = emitter_of(options.target), "REFERENCE"
+    if emitter.tagged:
+        reference = tagged_reference(loaded, options.target, lock, store, options.image)
+    flags = " --schema2" * emitter.schema2 + " --user root" * emitter.root
+    command = f"recipec push RECIPE {reference}{flags}"
+    say(f"the job takes the image from its registry: `{command}` first")
     return OK

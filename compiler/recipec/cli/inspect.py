@@ -76,6 +76,7 @@ def _of_recipe(what: Named, options: argparse.Namespace) -> dict[str, Any]:
     """The image that the recipe gives, built if need be; inputs are told from the lock."""
     from recipec.cli.compile import read_lock
     from recipec.image.opened import open_image
+    from recipec.image.variant import root_digests
 
     project, store = find_project(what.path, options.output), Store()
     with quiet_or_bars(options.json) as bars:
@@ -83,10 +84,15 @@ def _of_recipe(what: Named, options: argparse.Namespace) -> dict[str, Any]:
     image = open_image(built.folder / "image")
     lock = read_lock(project)
     assert lock is not None, project.lock  # a compile writes it
+    made = built.image
+    pair = (made.manifest.digest, made.schema2.digest)
+    root = root_digests(made.config.digest, pair, store)
     inputs = from_layers(image, every=True) if options.files else from_lock(image, lock)
     return {
         **_plain(image, inputs),
-        "schema2": built.image.schema2.digest,
+        "schema2": made.schema2.digest,
+        "as_root": root[0],
+        "as_root_schema2": root[1],
         "run_id": built.run_id,
         "recipe": project.shown(project.recipe),
     }
@@ -128,6 +134,7 @@ def _plain(image: Opened, inputs: dict[str, list[Row]]) -> dict[str, Any]:
         "labels": labels,
         "entrypoint": [*(settings.get("Entrypoint") or []), *(settings.get("Cmd") or [])],
         "user": settings.get("User") or "root",
+        **_variant(image),
         "size": sum(layer.size for layer in image.layers),
         "layers": [
             {
@@ -143,8 +150,29 @@ def _plain(image: Opened, inputs: dict[str, list[Row]]) -> dict[str, Any]:
     }
 
 
+def _variant(image: Opened) -> dict[str, str]:
+    """Of an image that `push --user root` has made: the config of the one that it stands for."""
+    from recipec.image.variant import original_of
+
+    original = original_of(image.config, image.config_digest)
+    ours = all(layer.origin.kind for layer in image.layers)
+    return {"variant_of": original} if original and ours else {}
+
+
 def _text(plain: dict[str, Any], *, files: bool) -> str:
-    keys = ("image", "digest", "schema2", "config", "run_id", "platform", "base", "user")
+    keys = (
+        "image",
+        "digest",
+        "schema2",
+        "as_root",
+        "as_root_schema2",
+        "config",
+        "run_id",
+        "platform",
+        "base",
+        "user",
+        "variant_of",
+    )
     facts = [[key.replace("_", " "), str(plain[key])] for key in keys if plain.get(key)]
     facts.append(["entrypoint", " ".join(plain["entrypoint"])])
     facts += [[name, str(value)] for name, value in sorted(plain["labels"].items())]

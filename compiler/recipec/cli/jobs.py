@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from recipec.cli.frontend import Loaded
 from recipec.emit.jobs.job import Container, Job
 from recipec.emit.jobs.make import emitter_of, job_documents, job_faults
-from recipec.emit.jobs.shape import shape_faults, shape_of
+from recipec.emit.jobs.shape import shape_of
 from recipec.errors import Diagnostic, HashMismatch, RecipeError, UsageError
 from recipec.image.image import ADAPTED, OUTPUT, USER
 from recipec.image.target import Target
+from recipec.image.variant import root_digests
 from recipec.pins.lockfile import ExpectedImage, Lock
 from recipec.plan.evaluation import plan_hardware
 from recipec.plan.ledger import Ledger
@@ -22,6 +23,7 @@ from recipec.publish.reference import Source, parse_source
 from recipec.recipe.bases import in_registry
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName, TargetSettings
+from recipec.store import Store
 
 FOLDER = "jobs"
 """Where the documents lie in a build folder."""
@@ -49,23 +51,15 @@ def faults_of_jobs(loaded: Loaded) -> list[Diagnostic]:
     document, found = loaded.document(), list(_image_faults(deploy.image))
     place = "registry.example/name" if found else deploy.image
     for target in targets_of(loaded):
-        found += faults_of(loaded, make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN))
+        found += job_faults(make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN))
     unique = dict.fromkeys(found)
     return [document.diagnostic(f.path, f.message, f.hint, key=f.at_key) for f in unique]
-
-
-def faults_of(loaded: Loaded, job: Job) -> Iterator[Broken]:
-    """Everything that one service cannot do of a job."""
-    yield from job_faults(job)
-    hardware = plan_hardware(loaded.recipe, Ledger())
-    if "nodes" in emitter_of(job.target).takes or job.settings.nodes == 1:
-        yield from shape_faults(job, hardware.world_size)
 
 
 def faults_of_target(loaded: Loaded, target: TargetName, image: str) -> None:
     """Look at one target before anything is built for it. Raises RecipeError or UsageError."""
     place = place_of(loaded, image).place
-    _refuse(loaded, faults_of(loaded, make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN)))
+    _refuse(loaded, job_faults(make_job(loaded, target, f"{place}@{UNKNOWN}", UNKNOWN)))
 
 
 def _refuse(loaded: Loaded, faults: Iterable[Broken]) -> None:
@@ -112,7 +106,7 @@ def make_job(
         name=recipe.name,
         run_id=run_id,
         container=container,
-        shape=shape_of(recipe, settings),
+        shape=shape_of(recipe),
         settings=settings,
         adapted=recipe.domain.corpus is not None,
     )
@@ -125,7 +119,12 @@ def _interpreter(lock: Lock) -> str:
 
 
 def documents_of(
-    loaded: Loaded, target: TargetName, lock: Lock, scripts: Mapping[str, str], image: str = ""
+    loaded: Loaded,
+    target: TargetName,
+    lock: Lock,
+    scripts: Mapping[str, str],
+    store: Store,
+    image: str = "",
 ) -> dict[str, bytes]:
     """A target's documents by file name, for the image that the lock expects.
 
@@ -137,30 +136,41 @@ def documents_of(
     job = make_job(
         loaded,
         target,
-        reference_of(loaded, target, lock.image, image),
+        reference_of(loaded, target, lock.image, store, image),
         run_id_of(loaded, lock, lock.image, scripts),
         lock,
     )
-    _refuse(loaded, faults_of(loaded, job))
+    _refuse(loaded, job_faults(job))
     return job_documents(job)
 
 
-def reference_of(loaded: Loaded, target: TargetName, made: ExpectedImage, given: str) -> str:
-    """REGISTRY/NAME@DIGEST of the image that the lock expects.
+def reference_of(
+    loaded: Loaded, target: TargetName, made: ExpectedImage, store: Store, given: str
+) -> str:
+    """REGISTRY/NAME@DIGEST of the image that the lock expects, or of its variant that is root.
 
     Raises UsageError or HashMismatch.
     """
-    source = place_of(loaded, given)
-    emitter, ours = emitter_of(target), {made.manifest, made.schema2}
-    usual = made.schema2 if emitter.schema2 else made.manifest
-    if source.digest and source.digest not in ours and not emitter.derived:
+    source, emitter = place_of(loaded, given), emitter_of(target)
+    oci, docker = made.manifest, made.schema2
+    if emitter.root:
+        oci, docker = root_digests(made.config, (oci, docker), store)
+    if source.digest and source.digest not in {oci, docker, made.manifest, made.schema2}:
         raise HashMismatch(
             "the image that --image names",
-            expected=f"{made.manifest} (or {made.schema2}, its schema2 twin)",
+            expected=f"{oci} (or {docker}, its schema2 twin)",
             found=source.digest,
             hint="leave the digest out, and the lock's is taken",
         )
-    return f"{source.place}@{source.digest or usual}"
+    return f"{source.place}@{source.digest or (docker if emitter.schema2 else oci)}"
+
+
+def tagged_reference(
+    loaded: Loaded, target: TargetName, lock: Lock, store: Store, given: str
+) -> str:
+    """What the image is pushed as for a service that takes no digest. Raises as `reference_of`."""
+    assert lock.image is not None, "a build has put it there"
+    return Container(reference=reference_of(loaded, target, lock.image, store, given)).tagged
 
 
 def place_of(loaded: Loaded, given: str) -> Source:
@@ -183,10 +193,12 @@ def run_id_of(loaded: Loaded, lock: Lock, made: ExpectedImage, scripts: Mapping[
     return address(made.config, scripts, lock, plan_hardware(loaded.recipe, Ledger()))
 
 
-def every_document(loaded: Loaded, lock: Lock, scripts: Mapping[str, str]) -> dict[str, bytes]:
+def every_document(
+    loaded: Loaded, lock: Lock, scripts: Mapping[str, str], store: Store
+) -> dict[str, bytes]:
     """The documents of every target that the recipe names, by path in the build folder."""
     found: dict[str, bytes] = {}
     for target in targets_of(loaded):
-        made = documents_of(loaded, target, lock, scripts)
+        made = documents_of(loaded, target, lock, scripts, store)
         found |= {f"{FOLDER}/{name}": data for name, data in made.items()}
     return dict(sorted(found.items()))

@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--schema2", action="store_true", help="push the Docker schema2 manifest, not the OCI one"
     )
     parser.add_argument(
+        "--user",
+        choices=("root",),
+        help="push the same layers as an image that runs as root, which SageMaker needs",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="say what would be moved, and change nothing there"
     )
     add_plain_http(parser)
@@ -32,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compile if need be, then push, or say what a push would move."""
     from recipec.cli.bases import lender
+    from recipec.image.variant import as_root
     from recipec.publish.registry import push, survey
 
     project, store = find_project(options.recipe, options.output), Store()
@@ -39,9 +45,10 @@ def run(options: argparse.Namespace) -> int:
         built = compile_recipe(project, store=store, progress=bars, jobs=options.jobs)
         with hold(use_of(store), shared=True):
             lent = lender(built, store)
+            image = as_root(built.image, store) if options.user == "root" else built.image
             if options.dry_run:
                 found = survey(
-                    built.image,
+                    image,
                     store,
                     options.reference,
                     schema2=options.schema2,
@@ -51,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
                 )
             else:
                 pushed = push(
-                    built.image,
+                    image,
                     store,
                     options.reference,
                     schema2=options.schema2,

@@ -23,6 +23,7 @@ CHECKS: Mapping[str, tuple[str, str, str]] = {
     "iks": ("kubernetes", "check_kubernetes", "kubernetes"),
     "jobset": ("kubeflow", "check_jobset", "kubernetes"),
     "trainjob": ("kubeflow", "check_trainjob", "kubernetes"),
+    "databricks": ("databricks", "check_databricks", "databricks"),
     "skypilot": ("sky", "check_skypilot", "skypilot"),
     "compose": ("compose", "check_compose", "compose"),
     "ec2": ("machines", "check_ec2", "aws"),

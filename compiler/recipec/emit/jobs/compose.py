@@ -1,8 +1,9 @@
-"""Docker Compose: one machine that is at hand.
+"""Docker Compose: the machine that is at hand.
 
-In: a `Job`. Out: compose.yaml with one service. Specification: compose-spec. The results go to a
-named volume, which docker makes with the owner that the image gives its output folder, or to a
-folder of the machine that the image's user can write to.
+In: a `Job`. Out: compose.yaml with one service, or one for each machine that the recipe names, all
+on the machine at hand, with accelerators of their own and a network that leads nowhere else.
+Specification: compose-spec. The results go to a named volume, which docker makes with the owner
+that the image gives its output folder, or to a folder that the image's user can write to.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName
 
 VOLUME = "results"
+NETWORK = "run"
+MASTER = "train"
+"""The first machine's service, which is also its name on the network."""
 _FOLDER = re.compile(r"(/|\./|\.\./|~/)[^\x00-\x1f:]*")
 
 
@@ -28,23 +32,27 @@ def documents(job: Job) -> dict[str, bytes]:
 
 def project(job: Job) -> dict[str, Any]:
     """The project's values."""
-    plain: dict[str, Any] = {"name": job.title(), "services": {"train": _service(job)}}
+    services = {f"{MASTER}-{n}" if n else MASTER: _service(job, n) for n in range(job.shape.nodes)}
+    plain: dict[str, Any] = {"name": job.title(), "services": services}
+    if job.shape.nodes > 1:
+        plain["networks"] = {NETWORK: {"internal": True}}
     return plain if job.settings.output else {**plain, "volumes": {VOLUME: {}}}
 
 
-def _service(job: Job) -> dict[str, Any]:
-    plain: dict[str, Any] = {"image": job.container.reference}
-    if job.launcher:
-        plain["entrypoint"] = job.launcher
-    environment = {**job.environment(), **job.rendezvous("127.0.0.1")}
-    plain |= {
+def _service(job: Job, number: int) -> dict[str, Any]:
+    several = job.shape.nodes > 1
+    environment = job.environment() | job.meeting(MASTER)
+    if several:
+        environment["RECIPEC_NODE_RANK"] = str(number)
+    plain: dict[str, Any] = {
+        "image": job.container.reference,
         "command": ["train"],
         "environment": {name: _literal(value) for name, value in environment.items()},
         "labels": {"dev.recipec.name": job.name, "dev.recipec.run-id": job.run_id},
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "network_mode": "none",
+        **({"networks": [NETWORK]} if several else {"network_mode": "none"}),
         "shm_size": "1gb",
         "tmpfs": ["/tmp"],
         "stop_grace_period": f"{GRACE_SECONDS}s",
@@ -52,9 +60,17 @@ def _service(job: Job) -> dict[str, Any]:
         "volumes": [*_volumes(job)],
     }
     if job.shape.count:
-        device = {"driver": "nvidia", "count": job.shape.count, "capabilities": ["gpu"]}
+        device = {"driver": "nvidia", **_accelerators(job, number), "capabilities": ["gpu"]}
         plain["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
     return plain
+
+
+def _accelerators(job: Job, number: int) -> dict[str, Any]:
+    """Any, or of several machines the ones that no other has."""
+    count = job.shape.count
+    if job.shape.nodes == 1:
+        return {"count": count}
+    return {"device_ids": [str(number * count + one) for one in range(count)]}
 
 
 def _volumes(job: Job) -> Iterator[dict[str, Any]]:

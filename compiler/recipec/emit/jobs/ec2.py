@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recipec.emit.jobs.job import Emitter, Job
-from recipec.emit.jobs.machines import machine_faults, machine_of
+from recipec.emit.jobs.machines import machine_faults, machine_of, place_faults
 from recipec.emit.jobs.text import json_text
 from recipec.emit.jobs.vm import TAKES, boot_fault, cloud_config
 from recipec.recipe.rules.broken import Broken
@@ -19,6 +19,7 @@ from recipec.recipe.schema import TargetName
 
 _IMAGE = re.compile(r"ami-[0-9a-f]{8}([0-9a-f]{9})?")
 _SUBNET = re.compile(r"subnet-[0-9a-f]{8}([0-9a-f]{9})?")
+_ZONE = re.compile(r"([a-z]{2}(?:-[a-z]+)+-[0-9]+)[a-z]")
 _PROFILE = re.compile(r"[A-Za-z0-9+=,.@_-]{1,128}")
 
 
@@ -49,6 +50,8 @@ def request(job: Job) -> dict[str, Any]:
             }
         ],
     }
+    if settings.zone:
+        plain["Placement"] = {"AvailabilityZone": settings.zone}
     if settings.compute:
         plain["SubnetId"] = settings.compute
     if settings.identity:
@@ -64,6 +67,11 @@ def faults(job: Job) -> Iterator[Broken]:
     settings = job.settings
     yield from boot_fault(job, _IMAGE, "image of EC2", "ami-0123456789abcdef0")
     yield from machine_faults(job, "aws")
+    zone = _ZONE.fullmatch(settings.zone) if settings.zone else None
+    if zone:
+        yield from place_faults(job, "aws", "zone", zone[1])
+    elif settings.zone:
+        yield job.broken("zone", f"{settings.zone!r} is no zone of EC2", "such as us-east-1a")
     if settings.compute is not None and not _SUBNET.fullmatch(settings.compute):
         yield job.broken(
             "compute", f"{settings.compute!r} is no subnet", "such as subnet-0123456789abcdef0"
@@ -79,8 +87,9 @@ def faults(job: Job) -> Iterator[Broken]:
 EMITTERS: Mapping[TargetName, Emitter] = {
     "ec2": Emitter(
         target="ec2",
-        takes=TAKES | {"compute", "identity"},
+        takes=TAKES | {"zone", "compute", "identity"},
         needs=("boot",),
+        several=False,
         documents=documents,
         faults=faults,
     )

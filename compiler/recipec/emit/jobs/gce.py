@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recipec.emit.jobs.job import Emitter, Job
-from recipec.emit.jobs.machines import described, machine_faults, machine_of
+from recipec.emit.jobs.machines import described, machine_faults, machine_of, place_faults
 from recipec.emit.jobs.names import service_name
 from recipec.emit.jobs.text import json_text
 from recipec.emit.jobs.vm import TAKES, boot_fault, cloud_config
@@ -19,7 +19,8 @@ from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName
 
 DISK_GB = 100
-LONGEST_HOURS = 120 * 24
+LONGEST_HOURS, SHORTEST_SECONDS = 120 * 24, 30
+"""Of maxRunDuration: "Limit the run time of a VM" of its documentation, restrictions."""
 _IMAGE = re.compile(r"projects/[a-z0-9.:-]+/global/images/(family/)?[a-z]([a-z0-9-]*[a-z0-9])?")
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 _SUBNET = re.compile(r"(projects/[a-z0-9.:-]+/)?regions/[a-z0-9-]+/subnetworks/[a-z0-9-]+")
@@ -99,6 +100,8 @@ def faults(job: Job) -> Iterator[Broken]:
         "projects/debian-cloud/global/images/family/debian-12",
     )
     yield from machine_faults(job, "google")
+    if settings.zone and _ZONE.fullmatch(settings.zone):
+        yield from place_faults(job, "google", "zone", settings.zone)
     patterns = (
         ("zone", _ZONE, "zone", "us-central1-a"),
         ("compute", _SUBNET, "subnet", "regions/us-central1/subnetworks/default"),
@@ -113,6 +116,12 @@ def faults(job: Job) -> Iterator[Broken]:
         value = getattr(settings, key)
         if value is not None and not pattern.fullmatch(value):
             yield job.broken(key, f"{value!r} is no {what}", f"such as {such}")
+    if job.seconds < SHORTEST_SECONDS:
+        yield job.broken(
+            "max_hours",
+            f"Compute Engine takes no limit below {SHORTEST_SECONDS} seconds",
+            "a run of seconds needs no machine of its own; give it 0.01 at least",
+        )
     if settings.max_hours > LONGEST_HOURS:
         yield job.broken(
             "max_hours",
@@ -126,6 +135,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="gce",
         takes=TAKES | {"zone", "compute", "identity", "disk_gb"},
         needs=("boot", "zone"),
+        several=False,
         documents=documents,
         faults=faults,
     )

@@ -82,6 +82,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="ibm-vpc",
         takes=TAKES | {"zone", "compute", "project", "disk_gb"},
         needs=("boot", "compute", "zone"),
+        several=False,
         documents=documents,
         faults=faults,
     )

@@ -18,14 +18,10 @@ REASONS: Mapping[TargetName, tuple[str, str]] = {
         " September 2026, and it documents no training with images of one's own",
         "iks and ibm-vpc train on IBM Cloud",
     ),
-    "databricks": (
-        "a cluster of Databricks starts its own Spark and Python inside of the image, which needs"
-        " Java, sudo and a root user there; ours has none of them",
-        "aks, eks, gke and the virtual machines run beside a workspace, in the same cloud",
-    ),
     "tpu": (
-        "a TPU needs torch-xla, which follows torch at a distance; the image has torch alone",
-        "gke and vertex have GPUs",
+        "a TPU needs torch-xla, whose newest release, 2.9.0 (November 2026), is for torch 2.9; the"
+        " image has torch 2.13.0",
+        "name a GPU in `hardware.accelerator`; gke and vertex have them beside TPUs",
     ),
 }
 """Why, and what to do instead."""

@@ -15,7 +15,10 @@ from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName, TargetSettings
 
 PORT = 29500
-"""Where the first process waits for the others; torchrun's own."""
+"""Where the first process waits for the others: the runtime's default, which is torchrun's own."""
+
+TAG = "manifest-"
+"""Before a digest in a tag; `sha256-` is what registries put before digests of their own."""
 
 RESERVE = 13
 """Characters of a job's name behind the recipe's: a hyphen and twelve digits of the run id."""
@@ -23,20 +26,20 @@ RESERVE = 13
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The processes of a run: one for each accelerator, or one for each machine without any."""
+    """The processes of a run; each has an accelerator of its own, if there are any."""
 
     accelerator: str = "cpu"
     """As the catalogue names it."""
-    count: int = 0
-    """Accelerators of one machine; 0 on CPUs."""
+    processes: int = 1
+    """Of one machine."""
     nodes: int = 1
     threads: int = 1
     """CPU threads of one process."""
 
     @property
-    def processes(self) -> int:
-        """Processes on one machine."""
-        return max(self.count, 1)
+    def count(self) -> int:
+        """Accelerators of one machine; 0 on CPUs."""
+        return 0 if self.accelerator == "cpu" else self.processes
 
     @property
     def world_size(self) -> int:
@@ -60,6 +63,12 @@ class Container:
     """Its CPython."""
     shell: bool = False
     """Whether it has bash and what start scripts take for granted."""
+
+    @property
+    def tagged(self) -> str:
+        """The reference with a tag that holds the digest, for services that take no digest."""
+        place, _, digest = self.reference.partition("@")
+        return f"{place}:{digest.replace('sha256:', TAG)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,27 +109,18 @@ class Job:
         return told
 
     @property
-    def launcher(self) -> list[str]:
-        """What stands in place of the image's entrypoint; empty for a run of one process."""
-        if self.shape.world_size == 1:
-            return []
-        return [self.container.interpreter, "-m", "torch.distributed.run", "-m", "recipec_runtime"]
+    def entrypoint(self) -> list[str]:
+        """The image's own, for services that want a command line. It starts once a machine."""
+        return [self.container.interpreter, "-m", "recipec_runtime"]
 
-    @property
-    def command(self) -> list[str]:
-        """The whole command line, for services that want one."""
-        return [*(self.launcher or [self.container.interpreter, "-m", "recipec_runtime"]), "train"]
+    def meeting(self, master: str) -> dict[str, str]:
+        """Where the machines meet, for services that do not say it; empty for one machine.
 
-    def rendezvous(self, master: str) -> dict[str, str]:
-        """torchrun's options as variables, but for the node's rank. Empty for one process."""
-        if self.shape.world_size == 1:
+        The machine's number is not in it: nobody but the service knows that.
+        """
+        if self.shape.nodes == 1:
             return {}
-        return {
-            "PET_MASTER_ADDR": master,
-            "PET_MASTER_PORT": str(PORT),
-            "PET_NNODES": str(self.shape.nodes),
-            "PET_NPROC_PER_NODE": str(self.shape.processes),
-        }
+        return {"RECIPEC_NODES": str(self.shape.nodes), "RECIPEC_MASTER_ADDR": master}
 
     def broken(self, key: str, message: str, hint: str) -> Broken:
         """A fault of one of the target's settings."""
@@ -138,8 +138,12 @@ class Emitter:
     """Settings that it cannot do without."""
     schema2: bool = False
     """Whether it wants the Docker schema2 manifest, not the OCI one."""
-    derived: bool = False
-    """Whether an image made from ours may stand in for it, such as one that runs as root."""
+    root: bool = False
+    """Whether it wants the variant of the image that runs as root (`recipec push --user root`)."""
+    tagged: bool = False
+    """Whether it names the image by a tag, `Container.tagged`, and not by its digest."""
+    several: bool = True
+    """Whether a job may have several machines."""
     documents: Callable[[Job], dict[str, bytes]]
     """File name to text."""
     faults: Callable[[Job], Iterator[Broken]]
@@ -149,6 +153,13 @@ def common_faults(job: Job, emitter: Emitter) -> Iterator[Broken]:
     """Settings that the service does not take, and those that it lacks."""
     from recipec.emit.jobs.words import WHY_NOT, example
 
+    if job.shape.nodes > 1 and not emitter.several:
+        yield Broken(
+            path=("hardware", "nodes"),
+            message=f"{job.target} is one machine, and the recipe trains on {job.shape.nodes}",
+            hint="other targets have several, such as sagemaker, vertex, azureml, jobset and"
+            " skypilot; or leave `hardware.nodes` at 1",
+        )
     given: dict[str, Any] = given_values(job.settings)
     for key in given:
         if key not in emitter.takes:

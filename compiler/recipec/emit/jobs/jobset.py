@@ -1,7 +1,7 @@
 """JobSet and Kubeflow's TrainJob: runs on several machines of any Kubernetes cluster.
 
 In: a `Job`. Out: jobset.yaml (jobset.x-k8s.io/v1alpha2), which starts all machines again when one
-fails, or trainjob.yaml (trainer.kubeflow.org/v1alpha1), whose runtime tells torchrun its place.
+fails, or trainjob.yaml (trainer.kubeflow.org/v1alpha1), whose runtime tells each machine its place.
 Which cloud the cluster stands in is not known here, so accelerators need a machine type by name:
 the bytes are promised for one model of GPU.
 """
@@ -64,7 +64,12 @@ def _failure_policy(job: Job) -> dict[str, Any]:
         "action": "FailJobSet",
         "onJobFailureReasons": ["PodFailurePolicy", "DeadlineExceeded"],
     }
-    return {"maxRestarts": job.settings.retries, "rules": [final]}
+    return {
+        "maxRestarts": job.settings.retries,
+        # All the old machines are gone before the new ones look for each other.
+        "restartStrategy": "BlockingRecreate",
+        "rules": [final],
+    }
 
 
 def _indexed(job: Job, name: str) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def _indexed(job: Job, name: str) -> dict[str, Any]:
         "activeDeadlineSeconds": job.seconds,
         # Without the rule of disruptions: one machine alone cannot join the others again.
         "podFailurePolicy": {"rules": failure_rules()[1:]},
-        "template": pod(job, placement(job), rendezvous=job.rendezvous(master)),
+        "template": pod(job, placement(job), master=master),
     }
 
 
@@ -104,8 +109,8 @@ def trainjob_documents(job: Job) -> dict[str, bytes]:
             "runtimeRef": {"name": job.settings.compute or RUNTIME},
             "trainer": {
                 "image": job.container.reference,
-                "command": job.command[:-1],
-                "args": job.command[-1:],
+                "command": job.entrypoint,
+                "args": ["train"],
                 "env": container["env"],
                 "numNodes": job.shape.nodes,
                 "numProcPerNode": job.shape.processes,
@@ -170,7 +175,7 @@ def _fits(accelerator: str, count: int, job: Job) -> bool:
     return (accelerator, count) == (job.shape.accelerator, job.shape.count)
 
 
-_TAKES = frozenset({"machine", "nodes", "namespace", "identity", "output", "adapted", "max_hours"})
+_TAKES = frozenset({"machine", "namespace", "identity", "output", "adapted", "max_hours"})
 
 EMITTERS: Mapping[TargetName, Emitter] = {
     "jobset": Emitter(

@@ -77,7 +77,7 @@ GPU_TAINT = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedul
 
 TAKES = frozenset(
     {
-        *("machine", "nodes", "namespace", "identity", "output", "adapted"),
+        *("machine", "namespace", "identity", "output", "adapted"),
         *("spot", "max_hours", "retries"),
     }
 )
@@ -93,25 +93,23 @@ def documents(job: Job) -> dict[str, bytes]:
 
 def batch_job(job: Job, name: str) -> dict[str, Any]:
     """The Job."""
-    several = job.shape.nodes > 1
-    master = f"{name}-0.{name}" if several else "127.0.0.1"
+    nodes = job.shape.nodes
     spec: dict[str, Any] = {}
-    if several:
-        spec |= {
-            "completionMode": "Indexed",
-            "completions": job.shape.nodes,
-            "parallelism": job.shape.nodes,
-        }
+    if nodes > 1:
+        spec |= {"completionMode": "Indexed", "completions": nodes, "parallelism": nodes}
     spec |= {
-        "backoffLimit": job.settings.retries,
+        # When one machine is gone, the others stop, too, and each of them counts.
+        "backoffLimit": job.settings.retries * nodes,
         "activeDeadlineSeconds": job.seconds,
         "ttlSecondsAfterFinished": KEEP_SECONDS,
+        # A machine that is still saving is not to be there twice.
+        "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": failure_rules()},
         "template": pod(
             job,
             placement(job),
-            rendezvous=job.rendezvous(master),
-            subdomain=name if several else "",
+            master=f"{name}-0.{name}" if nodes > 1 else "",
+            subdomain=name if nodes > 1 else "",
         ),
     }
     head = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata(job, name)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from recipec.catalog.hardware import Machine, machines
+from recipec.catalog.regions import offer_of
 from recipec.emit.jobs.job import Job
 from recipec.recipe.rules.broken import Broken
 
@@ -67,6 +68,28 @@ def machine_faults(job: Job, cloud: str, spelling: Spelling = by_type) -> Iterat
     ):
         has = f"{found.count} x {found.accelerator}" if found.count else "CPUs alone"
         yield job.broken("machine", f"{given} has {has}, and the run needs {wanted}", fits)
+
+
+def place_faults(
+    job: Job, cloud: str, key: str, place: str, spelling: Spelling = by_type
+) -> Iterator[Broken]:
+    """A region or zone in which the cloud does not offer the machine; `key` is what to change."""
+    machine = described(job, cloud, spelling)
+    name = machine.type if machine else machine_of(job, cloud, spelling)
+    offer = offer_of(cloud, name)
+    if offer is None or place in offer.places:
+        return
+    near = [one for one in offer.places if one.split("-")[0] == place.split("-")[0]]
+    shown = ", ".join((near or list(offer.places))[:NAMED])
+    yield job.broken(
+        key,
+        f"{cloud} does not offer {name} in {place}, as of {offer.date}",
+        f"{offer.kind} that have it: {shown}" + (" ..." if len(offer.places) > NAMED else ""),
+    )
+
+
+NAMED = 6
+"""Places that a hint names at most."""
 
 
 def _able(job: Job, cloud: str, spelling: Spelling) -> list[Machine]:

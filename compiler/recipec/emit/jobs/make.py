@@ -28,7 +28,7 @@ MODULES: Mapping[str, str] = {
     "ibm-vpc": "ibm",
     "azure-vm": "azurevm",
     "skypilot": "skypilot",
-    "databricks": "impossible",
+    "databricks": "databricks",
     "tpu": "impossible",
     "watson": "impossible",
 }

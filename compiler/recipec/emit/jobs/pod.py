@@ -20,7 +20,6 @@ GRACE_SECONDS = 120
 """Between SIGTERM and SIGKILL: the step that is under way, and its checkpoint."""
 
 SHARED_MEMORY = "1Gi"
-RANK = "batch.kubernetes.io/job-completion-index"
 INTERESTS = "recipec.dev"
 """Prefix of our labels and annotations."""
 
@@ -60,10 +59,10 @@ def pod(
     job: Job,
     placement: Placement,
     *,
-    rendezvous: Mapping[str, str] | None = None,
+    master: str = "",
     subdomain: str = "",
 ) -> dict[str, Any]:
-    """The template; `rendezvous` are the variables of several processes."""
+    """The template. Several machines meet at `master`; an Indexed Job tells each its number."""
     settings = job.settings
     spec: dict[str, Any] = {"restartPolicy": "Never"}
     if subdomain:
@@ -87,18 +86,18 @@ def pod(
         spec["nodeSelector"] = dict(placement.selector)
     if placement.tolerations:
         spec["tolerations"] = [dict(one) for one in placement.tolerations]
-    spec["containers"] = [_container(job, placement, rendezvous or {})]
+    spec["containers"] = [_container(job, placement, master)]
     spec["volumes"] = list(_volumes(job))
     return {"metadata": {"labels": labels(job), "annotations": notes(job)}, "spec": spec}
 
 
-def _container(job: Job, placement: Placement, rendezvous: Mapping[str, str]) -> dict[str, Any]:
-    plain: dict[str, Any] = {"name": "train", "image": job.container.reference}
-    if job.launcher:
-        plain["command"] = job.launcher
-    plain |= {
+def _container(job: Job, placement: Placement, master: str) -> dict[str, Any]:
+    told = {**job.environment(), **(job.meeting(master) if master else {})}
+    plain: dict[str, Any] = {
+        "name": "train",
+        "image": job.container.reference,
         "args": ["train"],
-        "env": [*_environment(job, rendezvous)],
+        "env": [{"name": name, "value": value} for name, value in told.items()],
         "resources": _resources(job, placement),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -110,14 +109,6 @@ def _container(job: Job, placement: Placement, rendezvous: Mapping[str, str]) ->
     if job.shape.nodes > 1:
         plain["ports"] = [{"name": "rendezvous", "containerPort": PORT}]
     return plain
-
-
-def _environment(job: Job, rendezvous: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    told = {**job.environment(), **rendezvous}
-    yield from ({"name": name, "value": value} for name, value in told.items())
-    if rendezvous and job.shape.nodes > 1:
-        path = f"metadata.annotations['{RANK}']"
-        yield {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def _resources(job: Job, placement: Placement) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Amazon SageMaker: the request of CreateTrainingJob as JSON.
 
 In: a `Job`. Out: sagemaker.json, for `aws sagemaker create-training-job --cli-input-json`. The
-service starts the image with the one word `train`; what the run leaves in /opt/ml/model becomes
-model.tar.gz at the job's end, and what lies in /opt/ml/checkpoints is copied to S3 all the while.
-The runtime knows both folders by RECIPEC_ENGINE.
+service starts the image with the one word `train`, as the user that the image names: root, to whom
+its folders belong. What the run leaves in /opt/ml/model becomes model.tar.gz at the job's end, and
+what lies in /opt/ml/checkpoints is copied to S3 all the while. The runtime knows both folders by
+RECIPEC_ENGINE.
 Limits: the API reference of CreateTrainingJob, and the service's own model in botocore.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 from recipec.catalog.hardware import Machine
 from recipec.emit.jobs.job import Emitter, Job
-from recipec.emit.jobs.machines import described, machine_faults, machine_of
+from recipec.emit.jobs.machines import described, machine_faults, machine_of, place_faults
 from recipec.emit.jobs.text import json_text
 from recipec.recipe.rules.broken import Broken
 from recipec.recipe.schema import TargetName
@@ -24,7 +25,8 @@ CHECKPOINTS, INPUT = "/opt/ml/checkpoints", "/opt/ml/input/data"
 CHANNEL = "adapted"
 
 LONGEST_RUN = 28 * 24
-"""Hours of a training job at most."""
+"""Hours of a training job at most, all of its tries together: the API reference of
+StoppingCondition. An account's quota may be less, and is raised on demand."""
 LONGEST_IMAGE = 255
 MOST_RETRIES = 30
 DISK_GB = 50
@@ -44,20 +46,18 @@ def documents(job: Job) -> dict[str, bytes]:
 def request(job: Job) -> dict[str, Any]:
     """The request's values, in the order of the API's page."""
     settings = job.settings
-    environment = job.environment(adapted=f"{INPUT}/{CHANNEL}")
     plain: dict[str, Any] = {
         "TrainingJobName": job.title(),
         "AlgorithmSpecification": {
             "TrainingImage": job.container.reference,
             "TrainingInputMode": "File",
-            **_entrypoint(job),
         },
         "RoleArn": settings.identity,
         "OutputDataConfig": {"S3OutputPath": settings.output},
         "ResourceConfig": _resources(job),
         "StoppingCondition": {"MaxRuntimeInSeconds": job.seconds},
         "EnableNetworkIsolation": True,
-        "Environment": {**environment, **_one_machine(job)},
+        "Environment": job.environment(adapted=f"{INPUT}/{CHANNEL}"),
         "Tags": [
             {"Key": "recipec/name", "Value": job.name},
             {"Key": "recipec/run-id", "Value": job.run_id},
@@ -74,17 +74,6 @@ def request(job: Job) -> dict[str, Any]:
     if settings.retries:
         plain["RetryStrategy"] = {"MaximumRetryAttempts": settings.retries}
     return plain
-
-
-def _entrypoint(job: Job) -> dict[str, list[str]]:
-    """Several processes on one machine are torchrun's; on several, the runtime finds its place."""
-    if job.shape.nodes > 1 or not job.launcher:
-        return {}
-    return {"ContainerEntrypoint": job.launcher, "ContainerArguments": ["train"]}
-
-
-def _one_machine(job: Job) -> dict[str, str]:
-    return {} if job.shape.nodes > 1 else job.rendezvous("127.0.0.1")
 
 
 def _resources(job: Job) -> dict[str, Any]:
@@ -125,6 +114,10 @@ def faults(job: Job) -> Iterator[Broken]:
         )
     else:
         yield from machine_faults(job, "aws", _spelling)
+        # SageMaker has no more machines in a region than EC2.
+        region = settings.region or _region(job)
+        if region:
+            yield from place_faults(job, "aws", "region", region, _spelling)
     if settings.disk_gb and _own_disk(job):
         machine = machine_of(job, "aws", _spelling)
         yield job.broken(
@@ -141,6 +134,12 @@ def faults(job: Job) -> Iterator[Broken]:
         if uri is not None and not _BUCKET.fullmatch(uri):
             yield job.broken(key, f"{uri!r} is no place in S3", "such as s3://my-bucket/runs")
     yield from _limits(job)
+
+
+def _region(job: Job) -> str:
+    """That of the image's repository, which the job runs in; empty if it is in no such one."""
+    found = _REGISTRY.fullmatch(job.container.reference)
+    return found[1] if found else ""
 
 
 def _limits(job: Job) -> Iterator[Broken]:
@@ -191,13 +190,13 @@ EMITTERS: Mapping[TargetName, Emitter] = {
         target="sagemaker",
         takes=frozenset(
             {
-                *("machine", "nodes", "region", "identity", "output", "checkpoints", "adapted"),
+                *("machine", "region", "identity", "output", "checkpoints", "adapted"),
                 *("spot", "max_hours", "retries", "disk_gb"),
             }
         ),
         needs=("identity", "output"),
         schema2=True,
-        derived=True,
+        root=True,
         documents=documents,
         faults=faults,
     )

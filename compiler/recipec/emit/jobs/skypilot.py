@@ -22,6 +22,9 @@ DISK_GB = 100
 STOPPED = 143
 """Exit code of a run that was told to stop and has left its checkpoint."""
 
+PLACE = ("SKYPILOT_NUM_NODES", "SKYPILOT_NODE_RANK", "SKYPILOT_NODE_IPS")
+"""Variables by which the runtime knows its place among several machines."""
+
 ACCELERATORS: Mapping[str, str] = {
     "nvidia-t4": "T4",
     "nvidia-v100-16gb": "V100",
@@ -92,32 +95,22 @@ def script(job: Job) -> str:
         *(["--gpus all"] if job.shape.count else []),
         *(f"--env {shlex.quote(f'{name}={value}')}" for name, value in _told(job).items()),
     ]
-    if several:
-        options += [
-            '--env PET_NODE_RANK="$SKYPILOT_NODE_RANK"',
-            '--env PET_MASTER_ADDR="$(echo "$SKYPILOT_NODE_IPS" | head -n 1)"',
-        ]
-    if job.launcher:
-        options.append(f"--entrypoint {job.launcher[0]}")
-    words = " ".join([reference, *job.launcher[1:], "train"])
+    # A variable without a value is passed on as the machine has it.
+    options += [f"--env {name}" for name in PLACE if several]
     lines = [
         'mkdir -p "$HOME/recipec-out"',
         f"docker pull --quiet {reference}",
-        " \\\n  ".join(["docker run", *options, words]),
+        " \\\n  ".join(["docker run", *options, f"{reference} train"]),
     ]
     return "\n".join(["set -e", *lines]) + "\n"
 
 
 def _told(job: Job) -> dict[str, str]:
     place = f"{RESULTS}/{job.digits}"
-    told = job.environment() | {
+    return job.environment() | {
         "RECIPEC_COLLECT": place,
         "RECIPEC_CHECKPOINTS": f"{place}/checkpoints",
     }
-    told |= job.rendezvous("127.0.0.1")
-    if job.shape.nodes > 1:
-        del told["PET_MASTER_ADDR"]
-    return told
 
 
 def faults(job: Job) -> Iterator[Broken]:
@@ -138,7 +131,7 @@ def faults(job: Job) -> Iterator[Broken]:
 EMITTERS: Mapping[TargetName, Emitter] = {
     "skypilot": Emitter(
         target="skypilot",
-        takes=frozenset({"nodes", "output", "adapted", "spot", "retries", "disk_gb"}),
+        takes=frozenset({"output", "adapted", "spot", "retries", "disk_gb"}),
         needs=("output",),
         documents=documents,
         faults=faults,

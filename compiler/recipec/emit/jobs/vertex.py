@@ -24,8 +24,6 @@ MOUNTED = "/gcs/"
 
 DISK_GB = 100
 LONGEST_LABEL = 63
-LONGEST_HOURS = 7 * 24
-"""The service's own limit of `timeout`."""
 
 ACCELERATORS: Mapping[str, str] = {
     "nvidia-t4": "NVIDIA_TESLA_T4",
@@ -106,14 +104,9 @@ def _machine(job: Job) -> dict[str, Any]:
 
 
 def _container(job: Job) -> dict[str, Any]:
-    one = job.shape.nodes == 1
     told = job.environment(adapted=mounted(job.settings.adapted or ""))
-    told |= job.rendezvous("127.0.0.1") if one else {}
-    plain: dict[str, Any] = {"imageUri": job.container.reference}
-    if one and job.launcher:
-        plain["command"] = job.launcher
     env = [{"name": name, "value": value} for name, value in told.items()]
-    return {**plain, "args": ["train"], "env": env}
+    return {"imageUri": job.container.reference, "args": ["train"], "env": env}
 
 
 def mounted(uri: str) -> str:
@@ -146,12 +139,6 @@ def faults(job: Job) -> Iterator[Broken]:
             f"{settings.identity!r} is no service account",
             "such as training@my-project.iam.gserviceaccount.com",
         )
-    if settings.max_hours > LONGEST_HOURS:
-        yield job.broken(
-            "max_hours",
-            f"a job of Vertex AI ends after {LONGEST_HOURS} hours at the latest",
-            f"at most {LONGEST_HOURS}; the run goes on from its checkpoint in another job",
-        )
     if job.shape.count and job.shape.accelerator not in ACCELERATORS:
         yield job.broken(
             "machine",
@@ -166,7 +153,7 @@ EMITTERS: Mapping[TargetName, Emitter] = {
     "vertex": Emitter(
         target="vertex",
         takes=frozenset(
-            {"machine", "nodes", "identity", "output", "adapted", "spot", "max_hours", "disk_gb"}
+            {"machine", "identity", "output", "adapted", "spot", "max_hours", "disk_gb"}
         ),
         needs=("output",),
         documents=documents,

@@ -99,12 +99,9 @@ def _arguments(job: Job) -> Iterator[str]:
     yield from ("--volume", f"{RESULTS}:{job.container.output}")
     if job.shape.count:
         yield from ("--gpus", "all")
-    for name, value in {**job.environment(), **job.rendezvous("127.0.0.1")}.items():
+    for name, value in job.environment().items():
         yield from ("--env", f"{name}={value}")
-    if job.launcher:
-        yield from ("--entrypoint", job.launcher[0])
-    yield job.container.reference
-    yield from (*job.launcher[1:], "train")
+    yield from (job.container.reference, "train")
 
 
 def words(arguments: list[str]) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 WHY_NOT: Mapping[str, str] = {
     "machine": "it runs where its command is given",
-    "nodes": "it runs on one machine",
     "region": "the place follows from where the document is sent",
     "zone": "the place follows from where the document is sent",
     "project": "the place follows from where the document is sent",
@@ -40,11 +39,14 @@ EXAMPLES: Mapping[str, str] = {
     "azureml.output": "azureml://datastores/workspaceblobstore/paths/runs",
     "skypilot.output": "s3://my-bucket/runs",
     "vertex.output": "gs://my-bucket/runs",
+    "databricks.output": "/Volumes/main/training/runs",
+    "databricks.project": "/Workspace/Users/me@example.com/recipec",
     "boot": "ami-0123456789abcdef0",
     "gce.boot": "projects/debian-cloud/global/images/family/debian-12",
     "azure-vm.boot": "Debian:debian-12:12-gen2:latest",
     "ibm-vpc.boot": "r006-01234567-89ab-cdef-0123-456789abcdef",
     "ibm-vpc.compute": "0717-01234567-89ab-cdef-0123-456789abcdef",
+    "ec2.zone": "us-east-1a",
     "ibm-vpc.zone": "us-south-1",
     "azure-vm.compute": "/subscriptions/ID/resourceGroups/NAME/providers/Microsoft.Network"
     "/networkInterfaces/NAME",

@@ -43,14 +43,16 @@ class TargetSettings:
         Text | None,
         Meta(description="Machine type in the service's own spelling, such as ml.g5.xlarge."),
     ] = None
-    nodes: Annotated[
-        int, Meta(description="Machines that the processes are spread over.", ge=1, le=256)
-    ] = 1
     region: Annotated[Text | None, Meta(description="Region of the service.")] = None
     zone: Annotated[Text | None, Meta(description="Zone in the region.")] = None
     project: Annotated[
         Text | None,
-        Meta(description="Google: the project. Azure, IBM: the resource group."),
+        Meta(
+            description=(
+                "IBM: the id of the resource group. Databricks: the folder of the workspace that"
+                " the command is put into."
+            )
+        ),
     ] = None
     namespace: Annotated[Text | None, Meta(description="Kubernetes: the namespace.")] = None
     compute: Annotated[
@@ -75,8 +77,8 @@ class TargetSettings:
         Text | None,
         Meta(
             description=(
-                "Where the results go: s3://..., gs://..., azureml://..., pvc:CLAIM/FOLDER, or a"
-                " folder of the machine."
+                "Where the results go: s3://..., gs://..., azureml://..., pvc:CLAIM/FOLDER,"
+                " /Volumes/..., or a folder of the machine."
             )
         ),
     ] = None
