@@ -102,7 +102,8 @@ class Loop:
         Raises Stopped between two steps, with a checkpoint saved, if a signal asked for it.
         """
         stop.defer()
-        memory.settle()
+        shared = self._run.spec.parallelism
+        memory.settle(gathers=shared is not None and shared.type == "fsdp")
         for step in range(self._start, self._total):
             asked = self._asked()
             if asked or step % self._checkpoint_every == 0:
