@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,39 +13,9 @@ from recipec.clients.send.refusals import quietly
 from recipec.errors import EnvironmentLacks
 from recipec.recipe.schema import TargetName
 from tests.support.clouds import Asked, Cloud, Reply, cloud
+from tests.support.clusters import TOKEN, Server, kubeconfig, status
 from tests.support.jobs import cases
 from tests.support.submitting import work
-
-TOKEN = "not-to-be-shown-anywhere"
-
-
-class Server:
-    """An API server's storage: objects by path, and answers that are given in their place."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, Any] = {}
-        self.instead: dict[str, list[Reply]] = {}
-
-    def __call__(self, asked: Asked) -> Reply:
-        waiting = self.instead.get(asked.line)
-        if waiting:
-            return waiting.pop(0)
-        if asked.method == "POST":
-            path = f"{asked.path}/{asked.plain['metadata']['name']}"
-            if path in self.objects:
-                return status(409, "AlreadyExists", "it already exists")
-            self.objects[path] = asked.plain
-            return Reply(status=201, plain=asked.plain)
-        if asked.path not in self.objects:
-            return status(404, "NotFound", f"{asked.path.rpartition('/')[2]} not found")
-        if asked.method == "DELETE":
-            return Reply(plain=self.objects.pop(asked.path))
-        return Reply(plain=self.objects[asked.path])
-
-
-def status(code: int, reason: str, message: str) -> Reply:
-    plain = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
-    return Reply(status=code, plain={**plain, "reason": reason, "message": message})
 
 
 @pytest.fixture
@@ -58,22 +26,8 @@ def server() -> Server:
 @pytest.fixture
 def api(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     with cloud(server) as made:
-        use(made.url, tmp_path, monkeypatch)
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(made.url, tmp_path)))
         yield made
-
-
-def use(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = {"cluster": "here", "user": "me", "namespace": "team"}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "clusters": [{"name": "here", "cluster": {"server": url}}],
-        "users": [{"name": "me", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "here", "context": context}],
-    }
-    (folder / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
 
 
 def submit(one: Work) -> Outcome:
@@ -231,7 +185,7 @@ def test_no_cluster_and_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(EnvironmentLacks, match="there is no cluster to send to"):
         submit(one)
     assert sender_of("gke").calls(one)[0].endpoint == ""
-    use("http://127.0.0.1:1", tmp_path, monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig("http://127.0.0.1:1", tmp_path)))
     with pytest.raises(EnvironmentLacks) as error:
         submit(one)
     assert error.value.message.startswith("the cluster cannot be reached at http://127.0.0.1:1")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recipec.clients.send.call import Refused
+from recipec.clients.send.once import CONFLICT
 from recipec.clients.send.refusals import no_credentials, refused, unreachable
 from recipec.clients.verdict import client
 from recipec.errors import EnvironmentLacks
@@ -78,6 +79,8 @@ def _of_client(service: str, error: Any, keys: tuple[tuple[str, str], ...]) -> R
         status = 401
     elif code.startswith(_DENIED):
         status = 403
+    elif code == "ResourceInUse":
+        status = CONFLICT
     elif "Throttl" in code or code == "RequestLimitExceeded":
         status = 429
     return refused(service, status=status, code=code, words=words, login=LOGIN, keys=keys)

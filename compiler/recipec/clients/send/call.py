@@ -90,11 +90,15 @@ class Sender:
 
 
 class Refused(EnvironmentLacks):
-    """The service does not take the job; `key` is the setting at fault, if it is one."""
+    """The service does not take the job.
 
-    def __init__(self, message: str, *, hint: str = "", key: str = "") -> None:
+    `key` is the setting at fault, if it is one; `status` is of HTTP, 0 where none was seen.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", key: str = "", status: int = 0) -> None:
         super().__init__(message, hint=hint)
         self.key = key
+        self.status = status
 
 
 def place(work: Work, name: str, *variables: str, known: str = "") -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from recipec.clients.send.amazon import client_of, understood
 from recipec.clients.send.call import Call, Outcome, Sender, Words, Work
+from recipec.clients.send.once import once
 from recipec.recipe.schema import TargetName
 
 SERVICE = "EC2"
@@ -45,12 +46,17 @@ def calls(work: Work) -> tuple[Call, ...]:
 def send(work: Work) -> Outcome:
     """Start the machine unless the run has one."""
     client = client_of("ec2", work.places.get("region", ""))
-    with understood(SERVICE, *KEYS):
-        there = _machine(client, work.run_id)
-        if there is not None:
-            return _outcome(client, work, there, started=False)
-        made = client.run_instances(**work.document)["Instances"][0]
-    return _outcome(client, work, made, started=True)
+
+    def look() -> Any:
+        with understood(SERVICE, *KEYS):
+            return _machine(client, work.run_id)
+
+    def start() -> Any:
+        with understood(SERVICE, *KEYS):
+            return client.run_instances(**work.document)["Instances"][0]
+
+    found, started = once(look, start)
+    return _outcome(client, work, found, started=started)
 
 
 def _machine(client: Any, run_id: str) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recipec.clients.send.call import Call, Outcome, Refused, Sender, Words, Work
+from recipec.clients.send.once import CONFLICT, once
 from recipec.clients.send.refusals import refused, safe, unreachable
 from recipec.clients.verdict import at, client
 from recipec.errors import EnvironmentLacks
@@ -26,7 +27,6 @@ EXTRA, PACKAGE = "kubernetes", "kubernetes"
 SERVICE = "the cluster"
 TIMEOUT = (10, 60)
 """Seconds to connect, and without a byte of an answer."""
-CONFLICT = 409
 NOTE = "recipec.dev/run-id"
 LOGIN = "`kubectl auth whoami` says who you are; `kubectl config use-context NAME` chooses another"
 
@@ -75,24 +75,20 @@ def calls(work: Work) -> tuple[Call, ...]:
 def send(work: Work) -> Outcome:
     """Create the objects unless the job is there."""
     cluster = _cluster()
-    there = _job(cluster, work)
-    if there is not None:
-        return _outcome(work, cluster, there, started=False)
     made: list[Any] = []
-    try:
-        for one in work.documents[:-1]:
-            if _created(cluster, one, work.run_id):
-                made.append(one)
+
+    def start() -> Any:
+        made.extend(one for one in work.documents[:-1] if _created(cluster, one, work.run_id))
         with _understood(cluster, _plural(work.document)):
             _create_custom(cluster, work.document)
+        return {}
+
+    try:
+        found, started = once(lambda: _job(cluster, work), start)
     except BaseException as error:
-        # The answer may be lost, and the job there all the same: then it needs its service.
-        there = _there_after_all(cluster, work)
-        if there is None:
-            _remove(cluster, made, error)
-            raise
-        return _outcome(work, cluster, there, started=not _taken(error))
-    return _outcome(work, cluster, {}, started=True)
+        _remove(cluster, made, error)
+        raise
+    return _outcome(work, cluster, found, started=started)
 
 
 def _cluster() -> Cluster:
@@ -193,19 +189,6 @@ def _created(cluster: Cluster, one: Any, run_id: str) -> bool:
             _ours(noted, run_id, f"services/{name} in {namespace}")
             return False
     return True
-
-
-def _there_after_all(cluster: Cluster, work: Work) -> Any:
-    """The job, if it is there after an error; None too where nobody answers."""
-    try:
-        return _job(cluster, work)
-    except EnvironmentLacks:
-        return None
-
-
-def _taken(error: BaseException) -> bool:
-    """Whether another process was faster."""
-    return getattr(error.__cause__, "status", 0) == CONFLICT
 
 
 def _remove(cluster: Cluster, made: list[Any], error: BaseException) -> None:

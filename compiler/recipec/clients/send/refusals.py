@@ -67,7 +67,8 @@ def refused(
         message, hint = f"{service} fails: {told}", "try again later; the job is looked for first"
     else:
         message, hint = f"{service} refuses the job: {told}", ""
-    return Refused(message, hint=hint or "`recipec check-job` says what is known of it", key=key)
+    hint = hint or "`recipec check-job` says what is known of it"
+    return Refused(message, hint=hint, key=key, status=status)
 
 
 def no_credentials(service: str, words: str, hint: str) -> EnvironmentLacks:

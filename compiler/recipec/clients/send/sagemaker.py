@@ -14,6 +14,7 @@ from typing import Any
 
 from recipec.clients.send.amazon import client_of, code_of, understood
 from recipec.clients.send.call import Call, Outcome, Sender, Words, Work
+from recipec.clients.send.once import once
 from recipec.recipe.schema import TargetName
 
 SERVICE = "SageMaker"
@@ -53,28 +54,31 @@ def send(work: Work) -> Outcome:
     """Create the training job unless there is one of its name."""
     request, name = work.document, work.document["TrainingJobName"]
     client = client_of("sagemaker", region_of(request))
-    with understood(SERVICE, *KEYS):
-        there = _state(client, name)
-    if there:
-        return _outcome(work, there, started=False)
-    with understood(SERVICE, *KEYS):
-        try:
+
+    def look() -> str | None:
+        with understood(SERVICE, *KEYS):
+            return _state(client, name)
+
+    def start() -> str:
+        with understood(SERVICE, *KEYS):
             client.create_training_job(**request)
-        except client.exceptions.ResourceInUse:
-            # Another process was faster, or the answer to a first request was lost.
-            return _outcome(work, _state(client, name), started=False)
-    return _outcome(work, "InProgress", started=True)
+        return "InProgress"
+
+    state, started = once(look, start)
+    return _outcome(work, state, started=started)
 
 
-def _state(client: Any, name: str) -> str:
-    """The state of the job of a name; empty if there is none."""
+def _state(client: Any, name: str) -> str | None:
+    """The state of the job of a name; None if there is none."""
     try:
         return str(client.describe_training_job(TrainingJobName=name)["TrainingJobStatus"])
     except client.exceptions.ClientError as error:
         code, words = code_of(error)
         # The service says so with the code of a request that is wrong.
-        if code == "ResourceNotFound" or (code == "ValidationException" and "not f" in words):
-            return ""
+        if code == "ResourceNotFound" or (
+            code == "ValidationException" and re.search("not f(ou|i)nd", words)
+        ):
+            return None
         raise
 
 
