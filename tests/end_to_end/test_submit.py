@@ -16,7 +16,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.support.clouds import Asked, Cloud, Reply, cloud
+from tests.support.clouds import Asked, Cloud, Reply, certified, cloud
 from tests.support.clusters import TOKEN, Server, kubeconfig, status
 from tests.support.daemons import Registry, registry
 from tests.support.projects import Project
@@ -204,7 +204,7 @@ def ecr(project: Project, place: Registry, tmp_path: Path) -> Iterator[Cloud]:
         headers = {"Docker-Content-Digest": digest} if digest else {}
         return Reply(status=answer.status, plain=data, headers=headers)
 
-    with cloud(forward, folder=tmp_path, hosts=[ECR]) as made:
+    with cloud(forward, certified(tmp_path, ECR)) as made:
         project.environment |= made.proxied()
         yield made
 

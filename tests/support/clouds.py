@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,26 +89,28 @@ class Cloud:
             "no_proxy": "127.0.0.1,localhost",
             "SSL_CERT_FILE": certificate,
             "REQUESTS_CA_BUNDLE": certificate,
-            "HTTPLIB2_CA_CERTS": certificate,
         }
 
 
+def certified(folder: Path, *hosts: str) -> Path:
+    """A certificate for these hosts, which vouches for itself, and its key in one file."""
+    key, whole = folder / "cloud.key", folder / "cloud.pem"
+    names = ",".join(f"DNS:{host}" for host in hosts)
+    words = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=tests"]
+    words += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    words += ["-addext", f"subjectAltName={names}", "-keyout", str(key)]
+    subprocess.run([*words, "-out", str(whole)], check=True, capture_output=True)
+    whole.write_bytes(whole.read_bytes() + key.read_bytes())
+    return whole
+
+
 @contextmanager
-def cloud(
-    answer: Answer, *, folder: Path | None = None, hosts: Sequence[str] = ()
-) -> Iterator[Cloud]:
-    """A server; with `hosts` it also stands in for them, with a certificate in `folder`."""
-    context = certificate = None
-    if hosts:
-        assert folder is not None
-        key, certificate = folder / "cloud.key", folder / "cloud.pem"
-        names = ",".join(f"DNS:{host}" for host in hosts)
-        words = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=tests"]
-        words += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        words += ["-addext", f"subjectAltName={names}", "-keyout", str(key)]
-        subprocess.run([*words, "-out", str(certificate)], check=True, capture_output=True)
+def cloud(answer: Answer, certificate: Path | None = None) -> Iterator[Cloud]:
+    """A server; with a certificate it also stands in for that one's hosts."""
+    context = None
+    if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(context))
     server.daemon_threads = True
     host = f"127.0.0.1:{server.server_address[1]}"

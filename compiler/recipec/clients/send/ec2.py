@@ -95,7 +95,7 @@ def _words(machine: str, region: str, request: Mapping[str, Any]) -> Words:
         f" --instance-id {machine}",
         results=RESULTS,
         stop=f"{first}aws ec2 stop-instances {where}",
-        anew=f"{first}aws ec2 start-instances {where}  # goes on with a run that has not ended\n"
+        anew=f"{first}aws ec2 start-instances {where}  # goes on with an unfinished run\n"
         f"aws ec2 terminate-instances {where}  # an hour later, another can be submitted",
     )
 

@@ -20,6 +20,10 @@ MODULES: Mapping[str, str] = {
     "iks": "kubernetes",
     "jobset": "kubernetes",
     "trainjob": "kubernetes",
+    "vertex": "google",
+    "gce": "google",
+    "azureml": "azureml",
+    "azure-vm": "azurevm",
 }
 """The module of each target; its SENDERS has the target."""
 
