@@ -99,6 +99,7 @@ def test_an_image_that_is_not_there_is_refused_before_anything_is_sent(
     assert [asked.method for asked in cluster.asked] == ["GET", "POST"]
 
 
+@pytest.mark.slow
 def test_a_job_is_started_once_and_said_how_to_follow(
     project: Project, place: Registry, cluster: Cloud, server: Server
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_job_is_started_once_and_said_how_to_follow(
     assert TOKEN not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_nothing_and_sends_nothing(
     project: Project, place: Registry, cluster: Cloud
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_dry_run_needs_nothing_and_sends_nothing(
     assert done.stderr.endswith("nothing was sent\n")
 
 
+@pytest.mark.slow
 def test_a_setting_that_the_service_refuses_is_shown_in_the_recipe(
     project: Project, place: Registry, cluster: Cloud, server: Server
 ) -> None:
@@ -168,6 +171,7 @@ def test_a_setting_that_the_service_refuses_is_shown_in_the_recipe(
     assert [asked.method for asked in cluster.asked] == ["GET", "POST"]
 
 
+@pytest.mark.slow
 def test_a_registry_that_does_not_let_us_in(
     project: Project, tmp_path: Path, cluster: Cloud
 ) -> None:

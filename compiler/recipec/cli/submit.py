@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recipec.cli import emit_job
 from recipec.cli.common import add_plain_http
 from recipec.cli.console import print_json, say
-from recipec.errors import OK, Diagnostic, EnvironmentLacks, RecipeError, UsageError
+from recipec.errors import OK, Diagnostic, EnvironmentLacks, RecipecError, RecipeError, UsageError
 
 if TYPE_CHECKING:
     from recipec.clients.send.call import Call, Outcome, Sender, Work
@@ -55,6 +55,12 @@ def run(options: argparse.Namespace) -> int:
 
     sender = _sender(options)
     emitted = emit_job.emit(options)
+    if sender is None:
+        shown = " ".join(emitted.project.shown(path) for path in emitted.files)
+        raise UsageError(
+            f"{options.target} has no client that sends its documents from here",
+            hint=f"send {shown} as docs/targets.md says",
+        )
     work = _work(options, emitted, sender)
     checked = _check(options, emitted)
     with quietly():
@@ -68,14 +74,13 @@ def run(options: argparse.Namespace) -> int:
     return OK
 
 
-def _sender(options: argparse.Namespace) -> Sender:
-    """How the target is sent; it must be able to be told what the command line says."""
-    from recipec.clients.send.call import PLACES, Sender
+def _sender(options: argparse.Namespace) -> Sender | None:
+    """How the target is sent, if it can be; it must be able to be told what the flags say."""
+    from recipec.clients.send.call import PLACES
     from recipec.clients.send.make import MODULES, sender_of
 
     if options.target not in MODULES:
-        # The emitter refuses it with the reason; no call is ever made.
-        return Sender(calls=lambda _: (), send=lambda _: _unreachable())
+        return None
     sender = sender_of(options.target)
     for name in PLACES:
         if getattr(options, name) and name not in sender.places:
@@ -85,10 +90,6 @@ def _sender(options: argparse.Namespace) -> Sender:
                 hint=f"{options.target} can be told: {known}",
             )
     return sender
-
-
-def _unreachable() -> Outcome:
-    raise AssertionError("the emitter has refused the target")
 
 
 def _work(options: argparse.Namespace, emitted: emit_job.Emitted, sender: Sender) -> Work:
@@ -194,6 +195,7 @@ def _push(options: argparse.Namespace, emitted: emit_job.Emitted, reference: str
 def _sent(sender: Sender, work: Work, emitted: emit_job.Emitted) -> Outcome:
     """What came of it. Raises RecipeError at a setting that the service refuses."""
     from recipec.clients.send.call import Refused
+    from recipec.clients.send.refusals import safe
 
     try:
         outcome = sender.send(work)
@@ -203,6 +205,14 @@ def _sent(sender: Sender, work: Work, emitted: emit_job.Emitted) -> Outcome:
         document = emitted.loaded.document()
         path = ("deploy", "targets", work.target, error.key)
         raise RecipeError([document.diagnostic(path, error.message, error.hint)]) from error
+    except (RecipecError, OSError):
+        raise
+    # A client may raise anything; with what it says, its user can go on.
+    except Exception as error:
+        raise EnvironmentLacks(
+            f"the client of {work.target} fails: {type(error).__name__}: {safe(str(error))}",
+            hint="submit again: a job of this run is looked for first; if it stays, report it",
+        ) from error
     if outcome.failed:
         raise EnvironmentLacks(
             f"{outcome.identifier} is there and has ended: {outcome.state}; nothing was sent",

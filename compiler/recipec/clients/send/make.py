@@ -24,6 +24,8 @@ MODULES: Mapping[str, str] = {
     "gce": "google",
     "azureml": "azureml",
     "azure-vm": "azurevm",
+    "ibm-vpc": "ibm",
+    "compose": "compose",
 }
 """The module of each target; its SENDERS has the target."""
 
