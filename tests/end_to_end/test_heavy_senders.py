@@ -18,7 +18,7 @@ from tests.support.projects import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
 
-@pytest.mark.parametrize(("name", "least"), [("google", 25), ("azure", 28)])
+@pytest.mark.parametrize(("name", "least"), [("google", 25), ("azure", 28), ("skypilot", 3)])
 def test_jobs_are_sent(name: str, least: int, tmp_path: Path) -> None:
     packages = extra({"google": "gcp"}.get(name, name))
     python = environment_with(packages, tmp_path / "venv")

@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 
-from recipec.clients.send.call import Outcome, Refused, Work
-from recipec.clients.send.make import sender_of
-from recipec.clients.send.refusals import quietly
+from recipec.clients.send.call import Refused, Work
 from recipec.errors import EnvironmentLacks, UsageError
-from recipec.recipe.schema import TargetName
 from tests.support.clouds import Asked, Cloud, Reply, certified, cloud
-from tests.support.jobs import RUN_ID, cases, job, messages, only_document
-from tests.support.submitting import work
+from tests.support.jobs import RUN_ID, cases, job, only_document
+from tests.support.submitting import good, submit, work
 
 SECRET = "not-to-be-shown-anywhere"
 LOGIN, ARM = "login.microsoftonline.com", "management.azure.com"
@@ -112,15 +109,6 @@ def served(azure: Azure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         for name, value in made.proxied().items():
             monkeypatch.setenv(name, value)
         yield made
-
-
-def submit(one: Work) -> Outcome:
-    with quietly():
-        return sender_of(one.target).send(one)
-
-
-def good(target: TargetName) -> list[str]:
-    return [name for name, case in cases(target).items() if not messages(job(target, case))]
 
 
 def machine_learning(folder: Path, case: str, **more: str) -> Work:

@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from recipec.clients.send.call import Outcome, Refused, Work
+from recipec.clients.send.call import Refused
 from recipec.clients.send.make import sender_of
-from recipec.clients.send.refusals import quietly
 from recipec.errors import EnvironmentLacks, UsageError
-from recipec.recipe.schema import TargetName
 from tests.support.clouds import Asked, Cloud, Reply, certified, cloud
-from tests.support.jobs import RUN_ID, cases, job, messages
-from tests.support.submitting import work
+from tests.support.jobs import RUN_ID, cases
+from tests.support.submitting import good, submit, work
 
 TOKEN = "not-to-be-shown-anywhere"
 VERTEX = "europe-west4-aiplatform.googleapis.com"
@@ -100,15 +98,6 @@ def served(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         for name, value in made.proxied().items():
             monkeypatch.setenv(name, value)
         yield made
-
-
-def submit(one: Work) -> Outcome:
-    with quietly():
-        return sender_of(one.target).send(one)
-
-
-def good(target: TargetName) -> list[str]:
-    return [name for name, case in cases(target).items() if not messages(job(target, case))]
 
 
 @pytest.mark.parametrize("case", good("vertex"))

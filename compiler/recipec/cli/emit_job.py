@@ -85,6 +85,4 @@ def emit(options: argparse.Namespace) -> Emitted:
     files = {built.folder / FOLDER / name: data for name, data in made.items()}
     for path, data in files.items():
         write_atomically(path, data)
-    return Emitted(
-        project=project, store=store, loaded=loaded, lock=lock, built=built, files=files
-    )
+    return Emitted(project=project, store=store, loaded=loaded, lock=lock, built=built, files=files)

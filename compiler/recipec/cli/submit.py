@@ -133,7 +133,9 @@ def _check(options: argparse.Namespace, emitted: emit_job.Emitted) -> Checked:
     from recipec.cli.jobs import reference_of
 
     assert emitted.lock.image is not None, "a build has put it there"
-    reference = reference_of(emitted.loaded, options.target, emitted.lock.image, options.image)
+    reference = reference_of(
+        emitted.loaded, options.target, emitted.lock.image, emitted.store, options.image
+    )
     validators = tuple(_validated(options, emitted))
     pushed, why = None, ""
     try:
@@ -182,14 +184,16 @@ def _is_pushed(reference: str, *, plain_http: bool) -> bool:
 def _push(options: argparse.Namespace, emitted: emit_job.Emitted, reference: str) -> str:
     """The command that brings the image there."""
     from recipec.emit.jobs.make import emitter_of
+    from recipec.image.variant import root_digests
 
     image, (place, _, digest) = emitted.lock.image, reference.partition("@")
     assert image is not None, "a build has put it there"
-    if digest not in (image.manifest, image.schema2):
-        return "push the image that --image names, or leave its digest out"
-    emitter = emitter_of(options.target)
-    twin = digest == image.schema2 and (emitter.schema2 or image.schema2 != image.manifest)
-    return f"recipec push {options.recipe} {place}{' --schema2' if twin else ''}"
+    flags = {image.manifest: "", image.schema2: " --schema2"}
+    if emitter_of(options.target).root:
+        pair = (image.manifest, image.schema2)
+        oci, docker = root_digests(image.config, pair, emitted.store)
+        flags |= {oci: " --user root", docker: " --schema2 --user root"}
+    return f"recipec push {options.recipe} {place}{flags[digest]}"
 
 
 def _sent(sender: Sender, work: Work, emitted: emit_job.Emitted) -> Outcome:

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from recipec.clients.send.call import Outcome, Refused, Work
+from recipec.clients.send.call import Refused
 from recipec.clients.send.make import sender_of
-from recipec.clients.send.refusals import quietly
 from recipec.errors import EnvironmentLacks
 from tests.support.clouds import Asked, Cloud, Reply, certified, cloud
 from tests.support.jobs import cases
-from tests.support.submitting import work
+from tests.support.submitting import submit, work
 
 KEY = "not-to-be-shown-anywhere"
 CLAIMS = base64.urlsafe_b64encode(b'{"iat": 1, "exp": 9000000000}').decode().rstrip("=")
@@ -67,11 +66,6 @@ def served(ibm: Ibm, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         for name, value in made.proxied().items():
             monkeypatch.setenv(name, value)
         yield made
-
-
-def submit(one: Work) -> Outcome:
-    with quietly():
-        return sender_of(one.target).send(one)
 
 
 @pytest.mark.parametrize("case", ["one-gpu", "eight-gpus", "spot", "cpu"])

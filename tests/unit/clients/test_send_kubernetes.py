@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from recipec.clients.send.call import Outcome, Refused, Work
+from recipec.clients.send.call import Refused
 from recipec.clients.send.make import sender_of
-from recipec.clients.send.refusals import quietly
 from recipec.errors import EnvironmentLacks
 from recipec.recipe.schema import TargetName
 from tests.support.clouds import Asked, Cloud, Reply, cloud
 from tests.support.clusters import TOKEN, Server, kubeconfig, status
 from tests.support.jobs import cases
-from tests.support.submitting import work
+from tests.support.submitting import submit, work
 
 
 @pytest.fixture
@@ -28,11 +27,6 @@ def api(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     with cloud(server) as made:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig(made.url, tmp_path)))
         yield made
-
-
-def submit(one: Work) -> Outcome:
-    with quietly():
-        return sender_of(one.target).send(one)
 
 
 JOBS = "/apis/batch/v1/namespaces/training/jobs"

@@ -26,6 +26,7 @@ MODULES: Mapping[str, str] = {
     "azure-vm": "azurevm",
     "ibm-vpc": "ibm",
     "compose": "compose",
+    "skypilot": "skypilot",
 }
 """The module of each target; its SENDERS has the target."""
 

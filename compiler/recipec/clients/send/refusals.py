@@ -17,6 +17,7 @@ from recipec.errors import EnvironmentLacks, visible
 LONGEST = 300
 """Characters of a service's words that are shown."""
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 _USER = re.compile(r"(https?://)[^\s/@'\"]+@")
@@ -24,7 +25,7 @@ _USER = re.compile(r"(https?://)[^\s/@'\"]+@")
 
 def safe(text: str, environment: Mapping[str, str] | None = None) -> str:
     """A service's words on one line, without secrets and without the query of any address."""
-    told = " ".join(text.split())
+    told = " ".join(_COLOUR.sub("", text).split())
     every = os.environ if environment is None else environment
     for name, value in every.items():
         if len(value) >= 8 and _SECRET.search(name):
