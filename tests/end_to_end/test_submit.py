@@ -239,9 +239,12 @@ def test_sagemaker_wants_the_schema2_twin_in_its_own_registry(
     loopback = f"{place.host}/team/tiny"
     project.run("push", "recipes/tiny.yaml", loopback)
     done = project.run("submit", "sagemaker", "recipes/tiny.yaml", code=3)
-    assert f"hint: recipec push recipes/tiny.yaml {ECR}/team/tiny --schema2\n" in done.stderr
+    assert (
+        f"hint: recipec push recipes/tiny.yaml {ECR}/team/tiny --schema2 --user root\n"
+        in done.stderr
+    )
     assert emulator.list_training_jobs()["TrainingJobSummaries"] == []
-    project.run("push", "recipes/tiny.yaml", loopback, "--schema2")
+    project.run("push", "recipes/tiny.yaml", loopback, "--schema2", "--user", "root")
     found = project.json("submit", "sagemaker", "recipes/tiny.yaml")
     request = json.loads((project.build / "jobs/sagemaker.json").read_bytes())
     assert found["started"]

