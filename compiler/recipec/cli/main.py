@@ -35,6 +35,7 @@ COMMANDS = {
     "verify-signature": "check with a public key who has signed an image in a registry",
     "emit-job": "write the documents that make a cloud's service run the image",
     "check-job": "check a job document with the service's own client",
+    "submit": "send the job to its service, with the service's own client",
     "inspect": "show what an image's layers hold and where they came from",
     "export-archive": "write the image as one file for `docker load`, podman and skopeo",
     "bundle": "write every input of a lock into one file, for machines without a network",

@@ -29,7 +29,7 @@ class Verdict:
     """What is wrong, each `PLACE: WHAT`; empty for a good document."""
 
 
-def client(module: str, package: str, extra: str) -> Any:
+def client(module: str, package: str, extra: str, *, does: str = "checks such documents") -> Any:
     """A service's client. Raises EnvironmentLacks if it is not installed."""
     try:
         return importlib.import_module(module)
@@ -37,8 +37,8 @@ def client(module: str, package: str, extra: str) -> Any:
         if error.name is None or not module.startswith(error.name):
             raise
         raise EnvironmentLacks(
-            f"{package}, which checks such documents, is not installed",
-            hint=f"install `recipec[{extra}]`",
+            f"{package}, which {does}, is not installed",
+            hint=f"pip install 'recipec[{extra}]'",
         ) from error
 
 

@@ -94,6 +94,16 @@ def get(session: Session, repository: str, wanted: str) -> Answer | None:
     return answer
 
 
+def has(session: Session, repository: str, digest: str) -> bool:
+    """Whether a repository has a manifest. Raises EnvironmentLacks if the registry does not say."""
+    answer = session.request(
+        "HEAD", f"/v2/{repository}/manifests/{digest}", headers={"Accept": ACCEPT}
+    )
+    if answer.status in {200, 404}:
+        return answer.status == 200
+    raise session.refusal(answer, f"to say whether it has {_name(session, repository, digest)}")
+
+
 def _name(session: Session, repository: str, wanted: str) -> str:
     return f"{session.registry}/{repository}{'@' if ':' in wanted else ':'}{wanted}"
 

@@ -352,7 +352,7 @@ def test_a_client_that_is_not_installed(
     assert main(["check-job", "gke", str(file)]) == 3
     assert capsys.readouterr().err == (
         "error: kubernetes-validate, which checks such documents, is not installed\n"
-        "  hint: install `recipec[kubernetes]`\n"
+        "  hint: pip install 'recipec[kubernetes]'\n"
     )
 
 

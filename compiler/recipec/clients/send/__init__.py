@@ -1,0 +1,1 @@
+"""Job documents are sent: each service by its own client, with the credentials that are at hand."""
