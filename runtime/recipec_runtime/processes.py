@@ -56,6 +56,7 @@ class Process:
             self._reader = threading.Thread(target=self._read, args=(self._child.stdout,))
             self._reader.start()
         self.code: int | None = None
+        self.given_up = False
 
     @property
     def number(self) -> int:
@@ -70,6 +71,11 @@ class Process:
         """Send it a signal, unless it has ended."""
         if self.code is None:
             os.kill(self._child.pid, number)  # Popen's own way would take its end from os.wait
+
+    def give_up(self) -> None:
+        """Kill it: another has failed, and this one has had its time to notice."""
+        self.given_up = True
+        self.signal(signal.SIGKILL)
 
     def ended(self, status: int) -> None:
         """It has ended with this status, as os.wait gives it; 128 plus a signal that killed it."""
@@ -103,7 +109,7 @@ def run(stage: str, first: Ranks) -> int:
     failed = _wait(all_of_them)
     if not failed:
         return 0
-    known = [one for one in failed if one.code != PeerLost.exit_code]
+    known = [one for one in failed if not one.given_up and one.code != PeerLost.exit_code]
     reason = (known or failed)[0]
     _show(reason, several=count > 1)
     assert reason.code is not None, "it has ended"
@@ -169,7 +175,7 @@ def _wait(processes: list[Process]) -> list[Process]:
 
 def _kill(processes: list[Process]) -> None:
     for process in processes:
-        process.signal(signal.SIGKILL)
+        process.give_up()
 
 
 def _show(process: Process, *, several: bool) -> None:
