@@ -9,13 +9,16 @@ several processes have this module.
 from __future__ import annotations
 
 import collections
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from types import FrameType
 from typing import BinaryIO
 
@@ -30,17 +33,21 @@ KEPT = 100
 """Lines of a process that are shown if it fails; only a machine's first one speaks all the time."""
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+CARD = "GLOO_SOCKET_IFNAME"
+ELSEWHERE = "192.0.2.1"
+"""Nobody's address (RFC 5737): the way there is the way to any other machine."""
+
+SIOCGIFADDR = 0x8915
+"""Of ioctl(2), by its number in <linux/sockios.h>."""
 
 
 class Process:
     """One of them, and the last lines of what it said if it is not the machine's first."""
 
-    def __init__(self, stage: str, first: Ranks, local_rank: int) -> None:
-        """Start it."""
+    def __init__(self, stage: str, first: Ranks, local_rank: int, more: Mapping[str, str]) -> None:
+        """Start it, told its place and `more`."""
         self.rank = first.rank + local_rank
-        told = {**os.environ, **ranks.of_process(first, local_rank)}
-        if first.nodes == 1:
-            told.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a container without network has no other
+        told = {**os.environ, **ranks.of_process(first, local_rank), **more}
         quiet = local_rank > 0
         self._child = subprocess.Popen(
             [sys.executable, "-m", "recipec_runtime", stage],
@@ -98,15 +105,18 @@ def run(stage: str, first: Ranks) -> int:
     count = first.world_size // first.nodes
     if first.nodes == 1:
         first = _with_free_port(first)
-    with stop.held():
-        all_of_them = [Process(stage, first, local) for local in range(count)]
-        _pass_on(all_of_them)
-    if first.nodes > 1:
+    else:
         here = (
             f"machine {first.node_rank + 1} of {first.nodes}, the first is {first.master_address}"
         )
         print(here, file=sys.stderr, flush=True)
-    failed = _wait(all_of_them)
+    card = _network_card(first)
+    with tempfile.TemporaryDirectory(prefix="recipec-") as scratch:  # a killed process leaves some
+        more = {"TMPDIR": scratch, **({CARD: card} if card and CARD not in os.environ else {})}
+        with stop.held():
+            all_of_them = [Process(stage, first, local, more) for local in range(count)]
+            _pass_on(all_of_them)
+        failed = _wait(all_of_them)
     if not failed:
         return 0
     known = [one for one in failed if not one.given_up and one.code != PeerLost.exit_code]
@@ -124,6 +134,36 @@ def see_one_gpu(environ: MutableMapping[str, str], found: Ranks) -> None:
     given = [name.strip() for name in environ.get(GPUS, "").split(",") if name.strip()]
     local = found.local_rank
     environ[GPUS] = given[local] if local < len(given) else str(local)
+
+
+def _network_card(first: Ranks) -> str:
+    """The network card that the other processes can be met on; nothing where that is not known.
+
+    gloo would take the one that this machine's own name leads to: on many machines that is the
+    loopback's, where nobody else gets to.
+    """
+    if first.nodes == 1:
+        return "lo"  # a container without network has no other
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for far in (first.master_address, ELSEWHERE):
+            try:
+                probe.connect((far, first.master_port))  # sends nothing
+            except OSError:  # a name that is not known yet; no way out
+                continue
+            own = socket.inet_aton(probe.getsockname()[0])
+            for _, name in socket.if_nameindex():
+                if name != "lo" and _address(probe, name) == own:
+                    return name
+    return ""
+
+
+def _address(probe: socket.socket, card: str) -> bytes:
+    """The IPv4 address of a network card, see netdevice(7); nothing if it has none."""
+    try:
+        request = struct.pack("256s", card.encode()[:15])
+        return fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)[20:24]
+    except OSError:
+        return b""
 
 
 def _with_free_port(first: Ranks) -> Ranks:

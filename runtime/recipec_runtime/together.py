@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from recipec_runtime import modeling, shards, stop
 from recipec_runtime.contract import RunFile
 from recipec_runtime.data import split_rows
-from recipec_runtime.errors import PeerLost, RunError
+from recipec_runtime.errors import EnvironmentLacks, PeerLost, RunError
 from recipec_runtime.ranks import Ranks
 
 T = TypeVar("T")
@@ -100,6 +100,16 @@ def explain(error: BaseException) -> RunError | None:
     import torch
 
     text = " ".join(str(error).split())
+    if "EADDRINUSE" in text:
+        return EnvironmentLacks(
+            f"the port at which the processes meet is in use: {text[:200]}",
+            hint="RECIPEC_MASTER_PORT names another one, the same on all machines",
+        )
+    if "trying to connect" in text or "waiting for clients" in text:
+        return PeerLost(
+            f"not all processes of the run have come: {text[:200]}",
+            hint="start as many machines as the recipe has; each must reach the first one's port",
+        )
     lost = isinstance(error, torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and any(words in text for words in LOST)
     )
