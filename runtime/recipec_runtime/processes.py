@@ -64,6 +64,7 @@ class Process:
             self._reader.start()
         self.code: int | None = None
         self.given_up = False
+        self.killed_by = 0
 
     @property
     def number(self) -> int:
@@ -87,6 +88,7 @@ class Process:
     def ended(self, status: int) -> None:
         """It has ended with this status, as os.wait gives it; 128 plus a signal that killed it."""
         code = os.waitstatus_to_exitcode(status)
+        self.killed_by = max(0, -code)
         self.code = self._child.returncode = code if code >= 0 else 128 - code
 
     def last_words(self) -> str:
@@ -121,7 +123,7 @@ def run(stage: str, first: Ranks) -> int:
         return 0
     known = [one for one in failed if not one.given_up and one.code != PeerLost.exit_code]
     reason = (known or failed)[0]
-    _show(reason, several=count > 1)
+    _show(reason)
     assert reason.code is not None, "it has ended"
     return reason.code
 
@@ -218,13 +220,14 @@ def _kill(processes: list[Process]) -> None:
         process.give_up()
 
 
-def _show(process: Process, *, several: bool) -> None:
+def _show(process: Process) -> None:
     """What a process said that was not shown, and what killed it."""
     words = process.last_words()
     if words:
         print(f"process {process.rank} said:\n{words}", file=sys.stderr)
-    killed = process.code == 128 + signal.SIGKILL
-    if killed and several:
+    if process.killed_by in stop.SIGNALS:  # it waited for the others, and had nothing to say
+        print(f"error: stopped by {signal.Signals(process.killed_by).name}", file=sys.stderr)
+    if process.killed_by == signal.SIGKILL:
         print(
             f"error: process {process.rank} was killed\n"
             "  hint: usually for memory: lower training.micro_batch_size, or give it more",

@@ -75,17 +75,29 @@ def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
     if spec.accelerator is not None:
         torch.cuda.init()
         torch.cuda.set_device(0)  # the one that it sees: DeviceMesh would take LOCAL_RANK's
-    torch.distributed.init_process_group(
-        "gloo" if spec.accelerator is None else "cpu:gloo,cuda:nccl",
-        init_method=f"tcp://{ranks.master_address}:{ranks.master_port}",
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        timeout=PATIENCE,
-    )
+    with _stopped_at_once():
+        torch.distributed.init_process_group(
+            "gloo" if spec.accelerator is None else "cpu:gloo,cuda:nccl",
+            init_method=f"tcp://{ranks.master_address}:{ranks.master_port}",
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            timeout=PATIENCE,
+        )
     whole = spec.parallelism.type == "ddp"
     yield Together(kept=shards.Shards(ranks=ranks, whole=whole))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """Meanwhile a signal ends this process: no handler of Python's runs while the library waits."""
+    for number in stop.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        stop.install()
 
 
 def _die_with_parent() -> None:
