@@ -112,7 +112,7 @@ def run(stage: str, first: Ranks) -> int:
             f"machine {first.node_rank + 1} of {first.nodes}, the first is {first.master_address}"
         )
         print(here, file=sys.stderr, flush=True)
-    card = _network_card(first)
+    card = network_card(first)
     with tempfile.TemporaryDirectory(prefix="recipec-") as scratch:  # a killed process leaves some
         more = {"TMPDIR": scratch, **({CARD: card} if card and CARD not in os.environ else {})}
         with stop.held():
@@ -138,7 +138,7 @@ def see_one_gpu(environ: MutableMapping[str, str], found: Ranks) -> None:
     environ[GPUS] = given[local] if local < len(given) else str(local)
 
 
-def _network_card(first: Ranks) -> str:
+def network_card(first: Ranks) -> str:
     """The network card that the other processes can be met on; nothing where that is not known.
 
     gloo would take the one that this machine's own name leads to: on many machines that is the
@@ -146,8 +146,8 @@ def _network_card(first: Ranks) -> str:
     """
     if first.nodes == 1:
         return "lo"  # a container without network has no other
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for far in (first.master_address, ELSEWHERE):
+    for far in (first.master_address, ELSEWHERE):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect((far, first.master_port))  # sends nothing
             except OSError:  # a name that is not known yet; no way out
