@@ -32,6 +32,9 @@ GRACE = 10.0
 KEPT = 100
 """Lines of a process that are shown if it fails; only a machine's first one speaks all the time."""
 
+NO_REASON = (PeerLost.exit_code, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+"""Exit codes of processes that were asked to stop, or lost another one: it knows why."""
+
 GPUS = "CUDA_VISIBLE_DEVICES"
 CARD = "GLOO_SOCKET_IFNAME"
 ELSEWHERE = "192.0.2.1"
@@ -121,8 +124,9 @@ def run(stage: str, first: Ranks) -> int:
         failed = _wait(all_of_them)
     if not failed:
         return 0
-    known = [one for one in failed if not one.given_up and one.code != PeerLost.exit_code]
-    reason = (known or failed)[0]
+    known = [one for one in failed if not one.given_up and one.code not in NO_REASON]
+    # of those who all say the same, the machine's first has said it already
+    reason = known[0] if known else min(failed, key=lambda one: (one.given_up, one.rank))
     _show(reason)
     assert reason.code is not None, "it has ended"
     return reason.code

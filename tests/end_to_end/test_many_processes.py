@@ -50,7 +50,7 @@ CASES = [
 
 
 def place(root: Path, kind: str, count: int, method: str, **training: Any) -> Path:
-    """A cell for `count` processes; the last batch of an epoch has fewer rows, as validation has."""
+    """A cell for `count` processes; fewer rows are in an epoch's last batch and in validation."""
     shutil.copytree(base("llama"), root, dirs_exist_ok=True)
     for name, rows in (("train", 4 * count + 1), ("validation", count - 1)):
         path = root / f"data/{name}.jsonl"
