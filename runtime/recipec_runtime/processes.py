@@ -9,13 +9,16 @@ several processes have this module.
 from __future__ import annotations
 
 import collections
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from types import FrameType
 from typing import BinaryIO
 
@@ -29,18 +32,25 @@ GRACE = 10.0
 KEPT = 100
 """Lines of a process that are shown if it fails; only a machine's first one speaks all the time."""
 
+NO_REASON = (PeerLost.exit_code, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+"""Exit codes of processes that were asked to stop, or lost another one: it knows why."""
+
 GPUS = "CUDA_VISIBLE_DEVICES"
+CARD = "GLOO_SOCKET_IFNAME"
+ELSEWHERE = "192.0.2.1"
+"""Nobody's address (RFC 5737): the way there is the way to any other machine."""
+
+SIOCGIFADDR = 0x8915
+"""Of ioctl(2), by its number in <linux/sockios.h>."""
 
 
 class Process:
     """One of them, and the last lines of what it said if it is not the machine's first."""
 
-    def __init__(self, stage: str, first: Ranks, local_rank: int) -> None:
-        """Start it."""
+    def __init__(self, stage: str, first: Ranks, local_rank: int, more: Mapping[str, str]) -> None:
+        """Start it, told its place and `more`."""
         self.rank = first.rank + local_rank
-        told = {**os.environ, **ranks.of_process(first, local_rank)}
-        if first.nodes == 1:
-            told.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a container without network has no other
+        told = {**os.environ, **ranks.of_process(first, local_rank), **more}
         quiet = local_rank > 0
         self._child = subprocess.Popen(
             [sys.executable, "-m", "recipec_runtime", stage],
@@ -56,6 +66,8 @@ class Process:
             self._reader = threading.Thread(target=self._read, args=(self._child.stdout,))
             self._reader.start()
         self.code: int | None = None
+        self.given_up = False
+        self.killed_by = 0
 
     @property
     def number(self) -> int:
@@ -71,9 +83,15 @@ class Process:
         if self.code is None:
             os.kill(self._child.pid, number)  # Popen's own way would take its end from os.wait
 
+    def give_up(self) -> None:
+        """Kill it: another has failed, and this one has had its time to notice."""
+        self.given_up = True
+        self.signal(signal.SIGKILL)
+
     def ended(self, status: int) -> None:
         """It has ended with this status, as os.wait gives it; 128 plus a signal that killed it."""
         code = os.waitstatus_to_exitcode(status)
+        self.killed_by = max(0, -code)
         self.code = self._child.returncode = code if code >= 0 else 128 - code
 
     def last_words(self) -> str:
@@ -92,20 +110,24 @@ def run(stage: str, first: Ranks) -> int:
     count = first.world_size // first.nodes
     if first.nodes == 1:
         first = _with_free_port(first)
-    with stop.held():
-        all_of_them = [Process(stage, first, local) for local in range(count)]
-        _pass_on(all_of_them)
-    if first.nodes > 1:
+    else:
         here = (
             f"machine {first.node_rank + 1} of {first.nodes}, the first is {first.master_address}"
         )
         print(here, file=sys.stderr, flush=True)
-    failed = _wait(all_of_them)
+    card = network_card(first)
+    with tempfile.TemporaryDirectory(prefix="recipec-") as scratch:  # a killed process leaves some
+        more = {"TMPDIR": scratch, **({CARD: card} if card and CARD not in os.environ else {})}
+        with stop.held():
+            all_of_them = [Process(stage, first, local, more) for local in range(count)]
+            _pass_on(all_of_them)
+        failed = _wait(all_of_them)
     if not failed:
         return 0
-    known = [one for one in failed if one.code != PeerLost.exit_code]
-    reason = (known or failed)[0]
-    _show(reason, several=count > 1)
+    known = [one for one in failed if not one.given_up and one.code not in NO_REASON]
+    # of those who all say the same, the machine's first has said it already
+    reason = known[0] if known else min(failed, key=lambda one: (one.given_up, one.rank))
+    _show(reason)
     assert reason.code is not None, "it has ended"
     return reason.code
 
@@ -118,6 +140,36 @@ def see_one_gpu(environ: MutableMapping[str, str], found: Ranks) -> None:
     given = [name.strip() for name in environ.get(GPUS, "").split(",") if name.strip()]
     local = found.local_rank
     environ[GPUS] = given[local] if local < len(given) else str(local)
+
+
+def network_card(first: Ranks) -> str:
+    """The network card that the other processes can be met on; nothing where that is not known.
+
+    gloo would take the one that this machine's own name leads to: on many machines that is the
+    loopback's, where nobody else gets to.
+    """
+    if first.nodes == 1:
+        return "lo"  # a container without network has no other
+    for far in (first.master_address, ELSEWHERE):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((far, first.master_port))  # sends nothing
+            except OSError:  # a name that is not known yet; no way out
+                continue
+            own = socket.inet_aton(probe.getsockname()[0])
+            for _, name in socket.if_nameindex():
+                if name != "lo" and _address(probe, name) == own:
+                    return name
+    return ""
+
+
+def _address(probe: socket.socket, card: str) -> bytes:
+    """The IPv4 address of a network card, see netdevice(7); nothing if it has none."""
+    try:
+        request = struct.pack("256s", card.encode()[:15])
+        return fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)[20:24]
+    except OSError:
+        return b""
 
 
 def _with_free_port(first: Ranks) -> Ranks:
@@ -169,16 +221,17 @@ def _wait(processes: list[Process]) -> list[Process]:
 
 def _kill(processes: list[Process]) -> None:
     for process in processes:
-        process.signal(signal.SIGKILL)
+        process.give_up()
 
 
-def _show(process: Process, *, several: bool) -> None:
+def _show(process: Process) -> None:
     """What a process said that was not shown, and what killed it."""
     words = process.last_words()
     if words:
         print(f"process {process.rank} said:\n{words}", file=sys.stderr)
-    killed = process.code == 128 + signal.SIGKILL
-    if killed and several:
+    if process.killed_by in stop.SIGNALS:  # it waited for the others, and had nothing to say
+        print(f"error: stopped by {signal.Signals(process.killed_by).name}", file=sys.stderr)
+    if process.killed_by == signal.SIGKILL:
         print(
             f"error: process {process.rank} was killed\n"
             "  hint: usually for memory: lower training.micro_batch_size, or give it more",

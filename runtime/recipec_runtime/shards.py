@@ -144,6 +144,9 @@ class Shards:
         self.prune_best(folder, None)
         for step in self._steps(folder):
             self._remove(folder, step)
+        for path in sorted(folder.glob(".*.part")):  # of a kill in the middle of one
+            if path.name.endswith(self._unfinished):
+                path.unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             try:
                 folder.rmdir()
@@ -160,6 +163,13 @@ class Shards:
         if self.whole:
             return f"machine-{self.ranks.node_rank}-of-{self.ranks.nodes}"
         return f"shard-{self.ranks.rank}-of-{self.ranks.world_size}"
+
+    @property
+    def _unfinished(self) -> tuple[str, ...]:
+        """Endings of what this process was writing when it was killed."""
+        own = self._own_path(Path(), 0).name.removeprefix("step-0-")
+        names = (own, f"{self._same_name}.pt") if self._writes_same else (own,)
+        return tuple(f"-{name}.part" for name in names)
 
     def _same_path(self, folder: Path, step: int) -> Path:
         return folder / f"step-{step}-{self._same_name}.pt"

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from recipec_runtime import modeling, shards, stop
 from recipec_runtime.contract import RunFile
 from recipec_runtime.data import split_rows
-from recipec_runtime.errors import PeerLost, RunError
+from recipec_runtime.errors import EnvironmentLacks, PeerLost, RunError
 from recipec_runtime.ranks import Ranks
 
 T = TypeVar("T")
@@ -75,17 +75,29 @@ def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
     if spec.accelerator is not None:
         torch.cuda.init()
         torch.cuda.set_device(0)  # the one that it sees: DeviceMesh would take LOCAL_RANK's
-    torch.distributed.init_process_group(
-        "gloo" if spec.accelerator is None else "cpu:gloo,cuda:nccl",
-        init_method=f"tcp://{ranks.master_address}:{ranks.master_port}",
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        timeout=PATIENCE,
-    )
+    with _stopped_at_once():
+        torch.distributed.init_process_group(
+            "gloo" if spec.accelerator is None else "cpu:gloo,cuda:nccl",
+            init_method=f"tcp://{ranks.master_address}:{ranks.master_port}",
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            timeout=PATIENCE,
+        )
     whole = spec.parallelism.type == "ddp"
     yield Together(kept=shards.Shards(ranks=ranks, whole=whole))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """Meanwhile a signal ends this process: no handler of Python's runs while the library waits."""
+    for number in stop.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        stop.install()
 
 
 def _die_with_parent() -> None:
@@ -100,6 +112,16 @@ def explain(error: BaseException) -> RunError | None:
     import torch
 
     text = " ".join(str(error).split())
+    if "EADDRINUSE" in text:
+        return EnvironmentLacks(
+            f"the port at which the processes meet is in use: {text[:200]}",
+            hint="RECIPEC_MASTER_PORT names another one, the same on all machines",
+        )
+    if "trying to connect" in text or "waiting for clients" in text:
+        return PeerLost(
+            f"not all processes of the run have come: {text[:200]}",
+            hint="start as many machines as the recipe has; each must reach the first one's port",
+        )
     lost = isinstance(error, torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and any(words in text for words in LOST)
     )

@@ -18,10 +18,11 @@ LIMIT = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Docker:
-    """A daemon that has the image; no container has a network."""
+    """A daemon that has the image; no container has a network unless one is named."""
 
     host: str
     image: str
+    network: str = "none"
 
     def client(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One command of docker's client, its two streams in one text."""
@@ -39,7 +40,7 @@ class Docker:
     def options(self, volumes: Mapping[str, Path], environment: Mapping[str, str]) -> list[str]:
         """Options of `docker run` for these folders and variables."""
         return [
-            *("--network", "none"),
+            *("--network", self.network),
             *(word for at, folder in volumes.items() for word in ("--volume", f"{folder}:{at}")),
             *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
         ]

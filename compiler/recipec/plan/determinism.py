@@ -62,6 +62,7 @@ def environment_of(
         # transformers asks it, and the packages' backward passes then add up in a fixed order
         variables["FLASH_ATTENTION_DETERMINISTIC"] = "1"
     if world_size > 1:
-        variables["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # DDP warns of what it is asked to do
+        # DDP warns of what it is asked to do, and what is wrong is said twice, with C++ frames
+        variables["TORCH_CPP_LOG_LEVEL"] = "FATAL"
         variables |= NCCL if device == "cuda" and reproducibility == "bitwise" else {}
     return tuple(sorted(variables.items()))
