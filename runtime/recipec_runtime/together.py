@@ -15,9 +15,10 @@ import itertools
 import signal
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from recipec_runtime import modeling, shards, stop
@@ -330,3 +331,11 @@ def whole_weights(model: Any, *, trained: bool = False) -> dict[str, Any]:
             found[name] = whole.cpu()
     model.unshard()
     return found
+
+
+def gathered(model: Any, weights: Mapping[str, Any]) -> Any:
+    """What `bottleneck.save` asks of a model, with whole weights in the place of its shards."""
+    import torch
+
+    whole = {name: torch.nn.Parameter(weight) for name, weight in weights.items()}
+    return SimpleNamespace(bottleneck=model.bottleneck, named_parameters=whole.items)

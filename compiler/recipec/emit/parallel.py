@@ -49,6 +49,7 @@ def parallel_part(settings: Settings) -> Part:
         "Shared": several,
         "clip_gradients": split,
         "equally_many": split and kind_of(settings).folder == "question_answering",
+        "gathered": split and settings.method.type == "bottleneck",
         "mean_of": several and experts,
         "own_parts": several,
         "replicated": several and not split,
