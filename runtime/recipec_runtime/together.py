@@ -14,9 +14,11 @@ import datetime
 import itertools
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from recipec_runtime import modeling, shards, stop
@@ -157,6 +159,18 @@ def own_parts(rows: Sequence[T], size: int) -> list[tuple[Sequence[T], int]]:
     return [(part, 1) if part else (rows[:1], 0) for part in parts]
 
 
+def equally_many(parts: Sequence[T]) -> list[T]:
+    """The parts, with the last one again until every process has as many as any.
+
+    The shards of a model are gathered whenever it computes, so all must compute equally often.
+    """
+    import torch
+
+    most = torch.tensor(len(parts))
+    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+    return [*parts, *[parts[-1]] * (int(most) - len(parts))]
+
+
 class Shared(Sequence[Any]):
     """Rows that the processes go through together, each its own run of batches.
 
@@ -263,23 +277,47 @@ def sharded(model: Any, device: str = "cpu") -> Any:
     """The model, of which each process holds a shard and gathers a block when it is computed.
 
     FSDP2: Zhao et al. (2023), arXiv:2304.11277. Gradients are summed over the processes and each
-    keeps its shard's. The blocks are those that transformers never splits.
+    keeps its shard's. What lies outside the blocks stays gathered from a forward pass on until the
+    gradients are summed, so that generating may call the layers below the model itself.
     """
     import torch
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    names = set(base._no_split_modules or ())
-    for module in [m for m in base.modules() if type(m).__name__ in names]:
-        fully_shard(module, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    for block in _blocks(model):
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
     return model
+
+
+def _blocks(model: Any) -> list[Any]:
+    """The model's blocks: entries of its lists of modules, of the outermost where lists are nested.
+
+    transformers' `_no_split_modules` would not do: it is empty for some types, and for others it
+    has embeddings whose weights the head shares. A block that shares a weight is no block.
+    """
+    import torch
+
+    lists = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList)}
+    inner = {n for n in lists if any(n.startswith(f"{outer}.") for outer in lists)}
+    held = _held(model)
+    return [
+        block
+        for name, blocks in lists.items()
+        if name not in inner
+        for block in blocks
+        if all(held[weight] == count for weight, count in _held(block).items())
+    ]
+
+
+def _held(module: Any) -> Counter[int]:
+    """How many modules within this one hold each weight."""
+    return Counter(id(p) for one in module.modules() for p in one.parameters(recurse=False))
 
 
 def clip_gradients(model: Any, limit: float) -> float:
@@ -298,7 +336,8 @@ def clip_gradients(model: Any, limit: float) -> float:
 def whole_weights(model: Any, *, trained: bool = False) -> dict[str, Any]:
     """The weights of a sharded model by name, on the CPU of the first process; none elsewhere.
 
-    `trained` leaves out what is not trained. A weight that several layers share comes once.
+    `trained` leaves out what is not trained. A weight that several layers share comes once. peft
+    asks the model itself for virtual tokens: what lies outside the blocks is gathered there.
     """
     import torch
 
@@ -312,4 +351,13 @@ def whole_weights(model: Any, *, trained: bool = False) -> dict[str, Any]:
         whole = value.full_tensor() if hasattr(value, "full_tensor") else value
         if first:
             found[name] = whole.cpu()
+    model.unshard()
     return found
+
+
+def gathered(model: Any, weights: Mapping[str, Any]) -> Any:
+    """What `bottleneck.save` asks of a model, with whole weights in the place of its shards."""
+    import torch
+
+    whole = {name: torch.nn.Parameter(weight) for name, weight in weights.items()}
+    return SimpleNamespace(bottleneck=model.bottleneck, named_parameters=whole.items)

@@ -253,3 +253,14 @@ def on_gpu(settings: Settings, reproducibility: str = "bitwise") -> Settings:
             capability="9.0",
         ),
     )
+
+
+def together(settings: Settings, parallelism: str, *, nodes: int = 1, count: int = 2) -> Settings:
+    """The settings for several processes, `count` on each of `nodes` machines."""
+    return vary(
+        settings,
+        hardware__parallelism=parallelism,
+        hardware__nodes=nodes,
+        hardware__processes=count,
+        hardware__world_size=nodes * count,
+    )

@@ -12,33 +12,54 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 _servers: dict[tuple[tuple[str, str], ...], subprocess.Popen[str]] = {}
 KEPT = 2
 """Servers of one test process; each holds about 300 MB."""
+GRACE = 5.0
+"""Seconds that processes which train together have after one of them has failed."""
 
 
 def run_warm(
     stage: str, environment: Mapping[str, str], pinned: Mapping[str, str], *, cwd: Path, umask: int
 ) -> subprocess.CompletedProcess[str]:
     """One stage in a child of the server for the `pinned` variables."""
-    job = {"stage": stage, "environment": dict(environment), "cwd": str(cwd), "umask": umask}
+    (done,) = run_warm_together(stage, [environment], pinned, cwd=cwd, umask=umask)
+    return done
+
+
+def run_warm_together(
+    stage: str,
+    environments: Sequence[Mapping[str, str]],
+    pinned: Mapping[str, str],
+    *,
+    cwd: Path,
+    umask: int = -1,
+) -> list[subprocess.CompletedProcess[str]]:
+    """One stage in as many children as there are environments; what came of each."""
+    told = [dict(environment) for environment in environments]
+    job = {"stage": stage, "environments": told, "cwd": str(cwd), "umask": umask}
     server = _server(pinned)
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.write(json.dumps(job) + "\n")
     server.stdin.flush()
-    answer = json.loads(server.stdout.readline() or "null")
-    assert answer is not None, "the server died; run the stage by itself to see why"
-    return subprocess.CompletedProcess(
-        [stage], answer["code"], stdout=answer["stdout"], stderr=answer["stderr"]
-    )
+    answers = json.loads(server.stdout.readline() or "null")
+    assert answers is not None, "the server died; run the stage by itself to see why"
+    return [
+        subprocess.CompletedProcess(
+            [stage], answer["code"], stdout=answer["stdout"], stderr=answer["stderr"]
+        )
+        for answer in answers
+    ]
 
 
 def _server(pinned: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -68,7 +89,7 @@ def _serve() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import peft  # noqa: F401
     import safetensors.torch  # noqa: F401
-    import torch  # noqa: F401
+    import torch.distributed.fsdp  # noqa: F401
     import torchmetrics  # noqa: F401
     import transformers.modeling_utils  # noqa: F401
     from transformers import AutoModel, AutoTokenizer  # noqa: F401
@@ -77,23 +98,52 @@ def _serve() -> None:
         print(json.dumps(_answer(json.loads(line))), flush=True)
 
 
-def _answer(job: dict[str, Any]) -> dict[str, Any]:
-    out, out_end = os.pipe()
-    error, error_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(out)
-        os.close(error)
-        _stage(job, out_end, error_end)
-    os.close(out_end)
-    os.close(error_end)
-    texts = _both(out, error)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return {"code": code, "stdout": texts[0], "stderr": texts[1]}
+def _answer(job: dict[str, Any]) -> list[dict[str, Any]]:
+    children = {}
+    for environment in job["environments"]:
+        out, out_end = os.pipe()
+        error, error_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            for stream in (out, error, *(end for ends in children.values() for end in ends)):
+                os.close(stream)
+            _stage(job, environment, out_end, error_end)
+        os.close(out_end)
+        os.close(error_end)
+        children[child] = (out, error)
+    codes: dict[int, int] = {}
+    waiter = threading.Thread(target=_wait, args=(list(children), codes))
+    waiter.start()
+    texts = _texts([stream for streams in children.values() for stream in streams])
+    waiter.join()
+    return [
+        {"code": codes[child], "stdout": texts[out], "stderr": texts[error]}
+        for child, (out, error) in children.items()
+    ]
 
 
-def _both(*streams: int) -> list[str]:
+def _wait(children: list[int], codes: dict[int, int]) -> None:
+    """Wait for all. After the first that fails the others have a while to end by themselves."""
+    left, timer = set(children), None
+    while left:
+        child, status = os.wait()
+        codes[child] = os.waitstatus_to_exitcode(status)
+        left.discard(child)
+        if codes[child] and timer is None:
+            timer = threading.Timer(GRACE, _kill, [children, codes])
+            timer.start()
+    if timer is not None:
+        timer.cancel()
+        timer.join()
+
+
+def _kill(children: list[int], codes: dict[int, int]) -> None:
+    for child in children:
+        if child not in codes:
+            os.kill(child, signal.SIGKILL)
+
+
+def _texts(streams: list[int]) -> dict[int, str]:
     """What comes out of each stream until all are closed."""
     import selectors
 
@@ -108,10 +158,10 @@ def _both(*streams: int) -> list[str]:
                 if not data:
                     selector.unregister(key.fd)
                     os.close(key.fd)
-    return [text.decode(errors="replace") for text in found.values()]
+    return {stream: text.decode(errors="replace") for stream, text in found.items()}
 
 
-def _stage(job: dict[str, Any], out: int, error: int) -> NoReturn:
+def _stage(job: dict[str, Any], environment: dict[str, str], out: int, error: int) -> NoReturn:
     code = 70
     try:
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -123,7 +173,7 @@ def _stage(job: dict[str, Any], out: int, error: int) -> NoReturn:
             os.umask(job["umask"])
         os.chdir(job["cwd"])
         os.environ.clear()
-        os.environ.update(job["environment"])
+        os.environ.update(environment)
         from recipec_runtime.launch import main
 
         code = main([job["stage"]])

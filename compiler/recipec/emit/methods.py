@@ -6,7 +6,7 @@ from typing import Any
 
 from recipec.catalog import support
 from recipec.emit.device import on_gpu
-from recipec.emit.parallel import shards, spread
+from recipec.emit.parallel import many, shards, spread
 from recipec.emit.part import Part
 from recipec.emit.tasks import kind_of
 from recipec.plan.plan import Settings
@@ -82,9 +82,16 @@ def method_part(settings: Settings) -> Part:
 
 def _save(settings: Settings) -> str:
     if settings.method.type == "bottleneck":
-        return "bottleneck.save(model, folder, BASE_MODEL)"
+        return f"bottleneck.save({_unwrapped(settings)}, folder, BASE_MODEL)"
     weights = ", state_dict=weights" if shards(settings) else ""
     return f"model.save_pretrained(folder{weights})"
+
+
+def _unwrapped(settings: Settings) -> str:
+    """Source of the model with whole weights under their own names."""
+    if shards(settings):
+        return "gathered(model, weights)"
+    return "model.module" if many(settings) else "model"
 
 
 def _imports(settings: Settings) -> dict[str, list[str]]:

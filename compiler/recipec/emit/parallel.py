@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from recipec.emit.device import on_gpu, to_gpu
 from recipec.emit.part import Part
+from recipec.emit.tasks import kind_of
 from recipec.plan.plan import Settings
 
 
@@ -47,6 +48,8 @@ def parallel_part(settings: Settings) -> Part:
     wanted = {
         "Shared": several,
         "clip_gradients": split,
+        "equally_many": split and kind_of(settings).folder == "question_answering",
+        "gathered": split and settings.method.type == "bottleneck",
         "mean_of": several and experts,
         "own_parts": several,
         "replicated": several and not split,

@@ -15,7 +15,7 @@ import pytest
 
 from recipec.emit.tasks import KINDS
 from recipec.plan.plan import Settings, TaskSettings
-from tests.support.settings import CAUSAL, EVERY, on_gpu, vary
+from tests.support.settings import CAUSAL, EVERY, on_gpu, together, vary
 from tests.unit.emit.test_script import bundle
 from tests.unit.emit.test_training_script import CHATS, EXPERTS, UNION
 
@@ -68,6 +68,22 @@ def changes(base: Settings) -> Iterator[dict[str, Any]]:
             yield {**chosen, **knobs, **({"training__overlong": "split"} if split else {})}
 
 
+def several() -> Iterator[Settings]:
+    """Each kind of task in several processes that have whole models or shards, on CPUs and GPUs."""
+    for base, way in itertools.product(BASES, ("ddp", "fsdp")):
+        knobs = UNION if base not in BLOCKS else {**UNION, "training__overlong": "split"}
+        for change in ({"method__type": "full"}, {"method__type": "lora", **knobs}):
+            plain = together(vary(base, **change), way, nodes=2, count=8)
+            yield from (plain, on_gpus(plain))
+
+
+def on_gpus(settings: Settings) -> Settings:
+    """The settings for GPUs, as many as there are processes."""
+    hardware = settings.hardware
+    count = hardware.processes
+    return together(on_gpu(settings), hardware.parallelism, nodes=hardware.nodes, count=count)
+
+
 def variants() -> Iterator[Settings]:
     """Each kind of task in every way; and packed texts."""
     for base in BASES:
@@ -86,6 +102,15 @@ def scripts() -> list[tuple[Settings, str, str]]:
 
 
 Scripts = list[tuple[Settings, str, str]]
+
+
+@pytest.fixture(scope="module")
+def of_several() -> Scripts:
+    found = []
+    for settings in several():
+        files = bundle(settings)
+        found.append((settings, files["train.py"].decode(), files["evaluate.py"].decode()))
+    return found
 
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef:
@@ -107,8 +132,8 @@ def test_every_kind_of_task_is_looked_at() -> None:
     }
 
 
-def test_ruff_has_nothing_to_say(scripts: Scripts, tmp_path: Path) -> None:
-    for number, (_, train, evaluate) in enumerate(scripts):
+def test_ruff_has_nothing_to_say(scripts: Scripts, of_several: Scripts, tmp_path: Path) -> None:
+    for number, (_, train, evaluate) in enumerate([*scripts, *of_several]):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "train.py").write_text(train)
@@ -121,7 +146,48 @@ def test_ruff_has_nothing_to_say(scripts: Scripts, tmp_path: Path) -> None:
             [*ruff, *words, *options], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    assert max(len(train.splitlines()) for _, train, _ in scripts) < 350
+    assert max(len(train.splitlines()) for _, train, _ in [*scripts, *of_several]) < 350
+
+
+def test_every_process_adds_its_share_once(of_several: Scripts) -> None:
+    for settings, train, _ in of_several:
+        tree = ast.parse(train)
+        gpu = settings.hardware.device == "cuda"
+        shards = settings.hardware.parallelism == "fsdp"
+        step = _function(tree, "train_step")
+        value = "norm.item()" if gpu and not shards else "norm"
+        loss = "loss.item()" if gpu else "loss"
+        assert ast.unparse(step.body[-1]) == f"return (summed({loss}), {value})"
+        (loop,) = (node for node in step.body if isinstance(node, ast.For) and len(node.body) > 1)
+        assert "set_requires_gradient_sync(number == len(parts))" in ast.unparse(loop.body[0])
+        assert bool(_calls(tree, "clip_grad_norm_")) == (gpu and not shards)
+        assert len(_calls(_function(tree, "evaluate"), "together")) == 1
+
+
+def test_a_model_is_shared_out_once_and_before_its_optimizer(of_several: Scripts) -> None:
+    for settings, train, evaluate in of_several:
+        main = _function(ast.parse(train), "main")
+        gpu = settings.hardware.device == "cuda"
+        lines = [ast.unparse(node) for node in main.body]
+        model = next(line for line in lines if line.startswith("model = "))
+        optimizer = next(line for line in lines if line.startswith("optimizer = "))
+        assert lines.index(model) < lines.index(optimizer)
+        if settings.hardware.parallelism == "fsdp":
+            assert model.startswith("model = sharded(")
+            assert model.endswith(", DEVICE)") == gpu
+            assert len(_calls(ast.parse(evaluate), "sharded")) == 2
+            assert len(_calls(main, "whole_weights")) == 1
+        else:
+            assert model.startswith("model = replicated(")
+            assert model.endswith(".to(DEVICE))") == gpu
+            assert "replicated" not in evaluate  # only gradients are summed up
+        (saving,) = (
+            n
+            for n in main.body
+            if isinstance(n, ast.With | ast.If) and "new_model" in ast.unparse(n)
+        )
+        assert isinstance(saving, ast.If)
+        assert ast.unparse(saving.test) == "run.first"
 
 
 def test_every_batch_that_the_model_sees_was_moved(scripts: Scripts) -> None:

@@ -53,10 +53,10 @@ def test_fsdp_where_it_has_not() -> None:
 def test_what_cannot_be_divided_is_not() -> None:
     found, _, _ = many("nvidia-t4", 4, "qlora")
     assert found.parallelism == "ddp"
-    long: dict[str, Any] = {"training": {"max_length": 2048, "optimizer": "lion"}}
+    long: dict[str, Any] = {"training": {"max_length": 2048, "optimizer": "adafactor"}}
     found, _, _ = many("nvidia-a10g", 4, "lora", **long)
     assert (found.parallelism, found.fits) == ("ddp", False)
-    assert found.parallelism_reason.startswith("fsdp does not go with lion; ")
+    assert found.parallelism_reason.startswith("fsdp does not go with adafactor; ")
     assert not any("fsdp" in change.words for change in found.changes)
     assert not any("hardware.count" in change.words for change in found.changes)
 

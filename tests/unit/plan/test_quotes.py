@@ -135,7 +135,7 @@ def test_several_machines_where_one_is_too_small() -> None:
     assert several.outlook.layout is not None
     assert several.outlook.layout.parallelism == "fsdp"
     assert found["a2-ultragpu-8g"].nodes == 1
-    undivided = run(method="full", training={"batch_size": 64, "optimizer": "lion"})
+    undivided = run(method="full", training={"batch_size": 64, "optimizer": "adafactor"})
     found = quoted(compared(Outlooks(undivided), list_prices()))
     assert found["g5.48xlarge"].refused == "it has too little memory"
 
@@ -179,5 +179,5 @@ def test_the_smallest_may_be_several_machines_or_none() -> None:
     found = smallest(Outlooks(large))
     assert found is not None
     assert found.nodes > 1
-    alone = run(method="full", training={"batch_size": 64, "optimizer": "lion"})
+    alone = run(method="full", training={"batch_size": 64, "optimizer": "adafactor"})
     assert smallest(Outlooks(replace(alone, config=large.config))) is None

@@ -106,8 +106,6 @@ def test_one_process_shares_nothing(value: str) -> None:
 @pytest.mark.parametrize("one", WITHOUT_FSDP, ids=lambda one: one.value)
 def test_what_fsdp_cannot_do(one: Undivided) -> None:
     sections: dict[str, Any] = {one.section: {one.key: one.value}}
-    if one.value in ("prompt", "bottleneck"):
-        sections["task"] = {"type": "causal-lm"}
     if one.value == "sgd":
         sections["training"]["learning_rate"] = 0.1
     if one.value == "adamw-8bit":

@@ -1,4 +1,4 @@
-"""What FSDP cannot do: the one table of methods, optimizers and precisions that rule it out.
+"""What FSDP cannot do: the one table of methods and optimizers that rule it out.
 
 In: a recipe. Out: why its weights cannot be divided among processes. The rules refuse
 `parallelism: fsdp` by it, and the plan never chooses it against it. Pure.
@@ -26,8 +26,7 @@ class Undivided:
     """What goes with FSDP in its place."""
 
 
-_LORA, _ADAMW = "`method: {type: lora}`", "`optimizer: adamw`"
-_BEFORE = "its trained positions are read outside the blocks whose weights are divided"
+_ADAMW = "`optimizer: adamw`"
 
 WITHOUT_FSDP: tuple[Undivided, ...] = (
     Undivided(
@@ -35,36 +34,20 @@ WITHOUT_FSDP: tuple[Undivided, ...] = (
         key="type",
         value="qlora",
         why="bitsandbytes packs weights together with their scales, and both would be torn apart",
-        instead=_LORA,
-    ),
-    Undivided(section="method", key="type", value="prefix", why=_BEFORE, instead=_LORA),
-    Undivided(section="method", key="type", value="prompt", why=_BEFORE, instead=_LORA),
-    Undivided(
-        section="method",
-        key="type",
-        value="bottleneck",
-        why="its adapters are called by hooks, behind the blocks' own",
-        instead=_LORA,
+        instead="`method: {type: lora}`",
     ),
     Undivided(
         section="training",
         key="optimizer",
         value="adamw-8bit",
-        why="its states are packed in blocks of 256, which end where no share does",
+        why="bitsandbytes' kernels take whole weights, and none that are divided",
         instead=_ADAMW,
     ),
     Undivided(
         section="training",
         key="optimizer",
         value="adafactor",
-        why="its means are of whole rows and columns, and a share has not all of them",
-        instead=_ADAMW,
-    ),
-    Undivided(
-        section="training",
-        key="optimizer",
-        value="lion",
-        why="its package has not been seen to work with divided weights",
+        why="it needs norms and means of whole weights, which torch does not gather for it",
         instead=_ADAMW,
     ),
     Undivided(
@@ -73,13 +56,6 @@ WITHOUT_FSDP: tuple[Undivided, ...] = (
         value="sgd",
         why="torch has no fused SGD for divided weights",
         instead=_ADAMW,
-    ),
-    Undivided(
-        section="training",
-        key="mixed_precision",
-        value="fp16",
-        why="the scale of the loss follows from gradients that no process has whole",
-        instead="`mixed_precision: bf16`",
     ),
 )
 
