@@ -99,7 +99,7 @@ def _serve() -> None:
 
 
 def _answer(job: dict[str, Any]) -> list[dict[str, Any]]:
-    children = {}
+    children: dict[int, tuple[int, int]] = {}
     for environment in job["environments"]:
         out, out_end = os.pipe()
         error, error_end = os.pipe()
