@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,8 +55,11 @@ def test_a_project_comes_up_once_and_trains(daemon: str, tmp_path: Path) -> None
             assert (made["started"], made["id"]) == (True, dry["calls"][0]["parameters"]["name"])
             assert made["results"] == f"the volume {made['id']}_results"
             assert not project.json(*words)["started"]
-            docker(project, "wait", "train")
-            again = project.json(*words)
+            for _ in range(300):
+                again = project.json(*words)
+                if again["state"] != "running":
+                    break
+                time.sleep(1)
             assert (again["started"], again["state"]) == (False, "exited (0)")
             docker(project, "cp", "train:/out/receipt.json", str(tmp_path / "receipt.json"))
             receipt = json.loads((tmp_path / "receipt.json").read_bytes())
