@@ -277,17 +277,19 @@ def sharded(model: Any, device: str = "cpu") -> Any:
     """The model, of which each process holds a shard and gathers a block when it is computed.
 
     FSDP2: Zhao et al. (2023), arXiv:2304.11277. Gradients are summed over the processes and each
-    keeps its shard's. What lies outside the blocks stays gathered from a forward pass on until the
-    gradients are summed, so that generating may call the layers below the model itself.
+    keeps its shard's. Between two passes nothing stays gathered: what is then written to a weight or
+    read from one is its shard. `generate` is a pass, too, since it calls layers below the model.
     """
     import torch
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
     for block in _blocks(model):
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    if hasattr(model, "generate"):
+        register_fsdp_forward_method(model, "generate")
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
