@@ -277,17 +277,19 @@ def sharded(model: Any, device: str = "cpu") -> Any:
     """The model, of which each process holds a shard and gathers a block when it is computed.
 
     FSDP2: Zhao et al. (2023), arXiv:2304.11277. Gradients are summed over the processes and each
-    keeps its shard's. What lies outside the blocks stays gathered from a forward pass on until the
-    gradients are summed, so that generating may call the layers below the model itself.
+    keeps its shard's. Between two passes nothing stays gathered: what is then read from a weight or
+    written to it is its shard. `generate` is a pass, too, since it calls layers below the model.
     """
     import torch
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
     for block in _blocks(model):
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    if hasattr(model, "generate"):
+        register_fsdp_forward_method(model, "generate")
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
@@ -336,8 +338,8 @@ def clip_gradients(model: Any, limit: float) -> float:
 def whole_weights(model: Any, *, trained: bool = False) -> dict[str, Any]:
     """The weights of a sharded model by name, on the CPU of the first process; none elsewhere.
 
-    `trained` leaves out what is not trained. A weight that several layers share comes once. peft
-    asks the model itself for virtual tokens: what lies outside the blocks is gathered there.
+    `trained` leaves out what is not trained. A weight that several layers share comes once. For
+    virtual tokens peft asks an adapted model itself: there what is outside the blocks is gathered.
     """
     import torch
 
@@ -351,7 +353,8 @@ def whole_weights(model: Any, *, trained: bool = False) -> dict[str, Any]:
         whole = value.full_tensor() if hasattr(value, "full_tensor") else value
         if first:
             found[name] = whole.cpu()
-    model.unshard()
+    if trained:
+        model.unshard()
     return found
 
 
