@@ -143,7 +143,7 @@ def finished(machines: Machines, trained: Trained, *, resumed: bool = False) -> 
 
 shapes_of_all = pytest.mark.parametrize(
     "trained",
-    [pytest.param(one, marks=[] if one == "fsdp-2" else [pytest.mark.slow]) for one in SHAPES],
+    [pytest.param(one, marks=[] if one == "ddp-1" else [pytest.mark.slow]) for one in SHAPES],
     indirect=True,
 )
 one_of_each = pytest.mark.parametrize("trained", ["ddp-1", "fsdp-2"], indirect=True)
