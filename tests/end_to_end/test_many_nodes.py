@@ -143,7 +143,7 @@ def finished(machines: Machines, trained: Trained, *, resumed: bool = False) -> 
 
 shapes_of_all = pytest.mark.parametrize(
     "trained",
-    [pytest.param(one, marks=[] if one == "fsdp-2" else [pytest.mark.slow]) for one in SHAPES],
+    [pytest.param(one, marks=[] if one == "ddp-1" else [pytest.mark.slow]) for one in SHAPES],
     indirect=True,
 )
 one_of_each = pytest.mark.parametrize("trained", ["ddp-1", "fsdp-2"], indirect=True)
@@ -198,7 +198,11 @@ def test_one_machine_is_asked_to_stop(
     machines.terminate(number)
     ends = machines.ends(limit=60)
     assert [end.code for end in ends] == [143, 143], "\n".join(end.said for end in ends)
-    assert all(end.said.count("error: stopped by SIGTERM") == 1 for end in ends)
+    assert "error: stopped by SIGTERM\n" in ends[number].said
+    # the other one is told, unless the signal came while both were saving anyway
+    told = ("error: stopped by SIGTERM\n", "error: another process of the run is gone")
+    for end in ends:
+        assert end.said.count("error: ") == sum(map(end.said.count, told)) == 1, end.said
     found = [path.name.split("-")[1] for path in tmp_path.rglob("step-*.pt")]
     assert len(set(found)) == 1, found
     assert len(found) == (4 if trained.docker.image == "tiny:ddp-1" else 8)
