@@ -87,6 +87,9 @@ def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
         )
     whole = spec.parallelism.type == "ddp"
     yield Together(kept=shards.Shards(ranks=ranks, whole=whole))
+    # This process has done its part: if it left with another code than those that are done a moment
+    # earlier, a service would start it again, alone.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

@@ -55,12 +55,10 @@ def place(root: Path, kind: str, count: int, method: str, **training: Any) -> Pa
     for name, rows in (("train", 4 * count + 1), ("validation", count - 1)):
         path = root / f"data/{name}.jsonl"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:rows]))
-    more: dict[str, Any] = {"method": {"type": method, "dropout": 0.1}} if method == "lora" else {}
     settings, lock = settings_of(
         *(root, "causal-lm", method, "llama"),
         training={"batch_size": 2 * count, **training},
         hardware={"count": count, "parallelism": kind},
-        **more,
     )
     for name, content in emit_bundle(settings, lock):
         write_atomically(root / "recipe" / name, content)
