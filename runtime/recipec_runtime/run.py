@@ -117,8 +117,7 @@ class Run:
         numbers = {name: rounded(found) for name, found in metrics.items()}
         outputs.write(self.output / "predictions.jsonl", outputs.lines(predictions))
         outputs.finish(self, {split: numbers}, machine={})
-        if self.first:  # the others wait until it has told
-            outputs.check_gates(self.spec, split, numbers["tuned"])
+        outputs.check_gates(self.spec, split, numbers["tuned"])
 
     def seconds(self, moment: float | None) -> float | None:
         """Seconds from the run's start to a moment of the monotonic clock."""

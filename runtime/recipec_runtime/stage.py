@@ -85,12 +85,16 @@ def run_stage(stage: str) -> int:
             started=started,
             device=device,
         )
-        _run_script(run, adapted)
+        _run_script(run, adapted, around.place.collect if run.first else None)
     return 0
 
 
-def _run_script(run: Run, adapted: Path | None) -> None:
-    """Pin torch, find the other processes if there are any, and call the script's main."""
+def _run_script(run: Run, adapted: Path | None, collects: Path | None) -> None:
+    """Pin torch, find the other processes if there are any, and call the script's main.
+
+    What it leaves is copied to `collects`, if that is somewhere, before the processes part: none of
+    them ends well if that fails.
+    """
     outputs.prepare(run.output)
     pin.pin_torch(run.spec)
     if run.device is not None:
@@ -100,6 +104,7 @@ def _run_script(run: Run, adapted: Path | None) -> None:
         if run.spec.parallelism is not None:
             together = _module("together", "several processes")
             run = replace(run, group=stack.enter_context(together.joined(run.spec, run.ranks)))
+        stack.enter_context(_collected(run.output, collects))
         base = stack.enter_context(gguf.usable(run.root / "model", run.output))
         script = _load(run.root / run.spec.scripts[run.stage])
         script.main(replace(run, base=adapted or base))
@@ -183,15 +188,15 @@ def _adapted(place: Place) -> Path:
 def _outputs(spec: RunFile, around: Surroundings) -> Iterator[tuple[Path, Path | None]]:
     """The folder that this process writes to, and that of its checkpoint if not beside it.
 
-    The first process has the run's own, which is collected in the end; the others have one that
-    goes away with them, so that a script need not ask which process it is at every line.
+    The first process has the run's own; the others have one that goes away with them, so that a
+    script need not ask which process it is at every line.
     """
     place = around.place
     if around.ranks.rank > 0:
         with tempfile.TemporaryDirectory(prefix=f"{spec.name}-{around.ranks.rank}-") as folder:
             yield Path(folder), _checkpoints(place)
         return
-    with _lock(place.output), _collected(place.output, place.collect):
+    with _lock(place.output):
         yield place.output, place.checkpoints
 
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from recipec_runtime import modeling, shards, stop
 from recipec_runtime.contract import RunFile
 from recipec_runtime.data import split_rows
-from recipec_runtime.errors import EnvironmentLacks, PeerLost, RunError
+from recipec_runtime.errors import EnvironmentLacks, GateFailed, PeerLost, RunError
 from recipec_runtime.ranks import Ranks
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Together:
 
 @contextmanager
 def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
-    """Meet the other processes; on leaving well, part from them. Raises PeerLost if they stay away.
+    """Meet the other processes; part from them in the end. Raises PeerLost if they stay away.
 
     gloo carries what lies on the CPU, on GPU machines too: signals and counts then need not wait
     for the GPU.
@@ -86,7 +86,18 @@ def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
             timeout=PATIENCE,
         )
     whole = spec.parallelism.type == "ddp"
-    yield Together(kept=shards.Shards(ranks=ranks, whole=whole))
+    try:
+        yield Together(kept=shards.Shards(ranks=ranks, whole=whole))
+    except GateFailed:
+        _part()  # all have found so, and leave with the same code
+        raise
+    _part()
+
+
+def _part() -> None:
+    """Wait for the others to be done, too, and leave the group."""
+    import torch
+
     # This process has done its part: if it left with another code than those that are done a moment
     # earlier, a service would start it again, alone.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
