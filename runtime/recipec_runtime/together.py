@@ -88,8 +88,10 @@ def joined(spec: RunFile, ranks: Ranks) -> Iterator[Together]:
     whole = spec.parallelism.type == "ddp"
     try:
         yield Together(kept=shards.Shards(ranks=ranks, whole=whole))
-    except GateFailed:
-        _part()  # all have found so, and leave with the same code
+    except GateFailed as failed:
+        _part()  # all have found so, and leave with the same code; the first says it
+        if ranks.rank > 0:
+            raise SystemExit(failed.exit_code) from failed
         raise
     _part()
 
