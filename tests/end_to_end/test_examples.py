@@ -38,9 +38,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_there_is_an_example_of_each_kind() -> None:
     assert len(RECIPES) == 13
-    assert len(ALL) == 13
+    assert len(ALL) == 14
     texts = "".join((ROOT / f"recipes/{name}.yaml").read_text() for name in RECIPES)
-    for word in ("qlora", "prefix", "type: full", "corpus:", "moe:", "matrix:", "extends:"):
+    for word in (
+        "qlora",
+        "prefix",
+        "type: full",
+        "corpus:",
+        "moe:",
+        "matrix:",
+        "extends:",
+        "count:",
+    ):
         assert word in texts, word
     for task in ("translation", "instruction", "token-classification", "question-answering"):
         assert f"type: {task}" in texts, task
