@@ -16,13 +16,12 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from bench import measurements
 from bench.memory_cases import CASES, Case, shape
 from bench.workloads import lay_out
 from recipec.plan.memory import MemoryEstimate, MemorySettings, estimate, settings_of
@@ -77,7 +76,7 @@ def main() -> None:
                 known[case.name] = measure(case, Path(folder))
                 print(line(known[case.name]), flush=True)
                 if options.write:
-                    save([known[case.name] for case in CASES if case.name in known])
+                    measurements.write(MEASURED, [known[c.name] for c in CASES if c.name in known])
 
 
 def line(one: Measurement) -> str:
@@ -91,15 +90,7 @@ def line(one: Measurement) -> str:
 
 def measured() -> list[Measurement]:
     """The measurements that were written down."""
-    if not MEASURED.is_file():
-        return []
-    return msgspec.json.decode(MEASURED.read_bytes(), type=list[Measurement])
-
-
-def save(found: Sequence[Measurement]) -> None:
-    """Write the measurements down, each on a few lines."""
-    plain = [asdict(one) for one in found]
-    MEASURED.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
+    return measurements.read(MEASURED, Measurement)
 
 
 def measure(case: Case, work: Path) -> Measurement:

@@ -19,12 +19,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from bench import measurements
 from recipec.plan.memory import MemoryEstimate, MemorySettings, estimate
 from recipec.plan.memory.settings import Sharding
 from recipec.plan.plan import MethodSettings
@@ -145,7 +144,7 @@ def main() -> None:
             known[case.name] = measure(case)
             print(line(known[case.name]), flush=True)
             if options.write:
-                save([known[case.name] for case in CASES if case.name in known])
+                measurements.write(MEASURED, [known[c.name] for c in CASES if c.name in known])
 
 
 def line(one: Measurement) -> str:
@@ -159,15 +158,7 @@ def line(one: Measurement) -> str:
 
 def measured() -> list[Measurement]:
     """The measurements that were written down."""
-    if not MEASURED.is_file():
-        return []
-    return msgspec.json.decode(MEASURED.read_bytes(), type=list[Measurement])
-
-
-def save(found: Sequence[Measurement]) -> None:
-    """Write the measurements down, each on a few lines."""
-    plain = [asdict(one) for one in found]
-    MEASURED.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
+    return measurements.read(MEASURED, Measurement)
 
 
 def measure(case: Case) -> Measurement:
